@@ -1,0 +1,1 @@
+"""Align: what changes weights. Imports evaluation and presets; never the playground."""

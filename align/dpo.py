@@ -1,0 +1,50 @@
+"""Direct preference optimisation on the error-score pairs, going on with the SFT adapter (CoSA section 5.4).
+
+The reference is the SFT model, as in the paper: TRL keeps a frozen copy of the adapter that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align.sft import common_arguments, fitting, last_checkpoint
+
+
+@dataclass(frozen=True)
+class DPORecipe:
+    """`beta` is DPO's (the paper's 0.1), not the error score's. `pairs` caps how many pairs are used, 0 for all."""
+
+    beta: float = 0.1
+    learning_rate: float = 1e-4
+    epochs: float = 1.0
+    batch: int = 16
+    pairs: int = 4_000
+    max_length: int = 640
+    warmup_steps: int = 20
+    save_steps: int = 100
+    seed: int = 0
+    threads: int = 2
+
+
+def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
+    """Train on `{prompt, chosen, rejected}` rows from `adapter` on, save to `out`, return `out`. Resumes."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    torch.set_num_threads(recipe.threads)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(adapter), is_trainable=True)
+    trainer = DPOTrainer(
+        model=policy,
+        args=DPOConfig(**common_arguments(recipe, out), beta=recipe.beta),
+        train_dataset=fitting(rows, tokenizer, recipe.max_length, ("chosen", "rejected")),
+        processing_class=tokenizer,
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(out))
+    trainer.model.save_pretrained(out, selected_adapters=["default"])
+    return out

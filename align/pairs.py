@@ -1,0 +1,107 @@
+"""Preference pairs by the paper's error score (CoSA section 5.3; the released build_spec_paired_data_simple.py).
+
+    error = alpha * allowed categories + beta * disallowed categories + gamma * [not addressed]
+
+With alpha 0.1, beta 3, gamma 1 a safe full answer beats one that uses an allowed risk, which beats a refusal, which beats
+everything that contains a disallowed category. Responses with equal content form one *cell*; of every two cells with
+different errors the lower is chosen, unless it contains a disallowed category (error >= beta), and one response is
+drawn from each. Unlike the released code, a response whose labels could not be read is never used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align.jsonl import write_rows
+
+CANDIDATE_FIELDS = ("prompt", "allowed", "system_prompt", "responses")
+
+
+@dataclass(frozen=True)
+class PairsRecipe:
+    """Weights of the error score, all at least 0, and the seed of the draw within cells."""
+
+    alpha: float = 0.1
+    beta: float = 3.0
+    gamma: float = 1.0
+    seed: int = 0
+
+    def error(self, categories: Iterable[str], allowed: frozenset[str], addressed: bool) -> float:
+        """The error score of a response with these risk categories under a config that allows `allowed`. At least 0."""
+        found = frozenset(categories)
+        return self.alpha * len(found & allowed) + self.beta * len(found - allowed) + self.gamma * (not addressed)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Responses of one prompt that have the same risk categories and are equally addressed, with their error."""
+
+    texts: tuple[str, ...]
+    error: float
+
+
+def cells(row: Mapping[str, Any], recipe: PairsRecipe) -> list[Cell]:
+    """The cells of a candidates row in order of error; responses with unreadable labels (null) are left out."""
+    grouped: dict[tuple[frozenset[str], bool], list[str]] = defaultdict(list)
+    for response in row["responses"]:
+        if response.get("categories") is not None and response.get("addressed") is not None:
+            grouped[frozenset(response["categories"]), bool(response["addressed"])].append(response["text"])
+    allowed = frozenset(row["allowed"])
+    made = [
+        Cell(tuple(texts), round(recipe.error(categories, allowed, addressed), 6))
+        for (categories, addressed), texts in grouped.items()
+    ]
+    return sorted(made, key=lambda cell: cell.error)
+
+
+def pairs(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> Iterator[dict[str, Any]]:
+    """The preference pairs of one candidates row, as TRL's conversational format with the errors beside."""
+    for better, worse in itertools.combinations(cells(row, recipe), 2):
+        if better.error == worse.error or better.error >= recipe.beta:
+            continue
+        yield {
+            "prompt": prompt_messages(row),
+            "chosen": [{"role": "assistant", "content": rng.choice(better.texts)}],
+            "rejected": [{"role": "assistant", "content": rng.choice(worse.texts)}],
+            "chosen_error": better.error,
+            "rejected_error": worse.error,
+            "mode": row.get("mode"),
+            "allowed": sorted(row["allowed"]),
+        }
+
+
+def target(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> dict[str, Any] | None:
+    """The SFT row: the prompt and a response of the lowest error; None when even that contains a disallowed category."""
+    ranked = cells(row, recipe)
+    if not ranked or ranked[0].error >= recipe.beta:
+        return None
+    completion = [{"role": "assistant", "content": rng.choice(ranked[0].texts)}]
+    return {"prompt": prompt_messages(row), "completion": completion}
+
+
+def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The messages before the response: the config as system message, earlier turns if there are any, the prompt."""
+    history: Sequence[dict[str, str]] = row.get("history") or ()
+    system = [{"role": "system", "content": row["system_prompt"]}] if row["system_prompt"] else []
+    return [*system, *history, {"role": "user", "content": row["prompt"]}]
+
+
+def write_pairs_and_targets(
+    rows: Iterable[Mapping[str, Any]], recipe: PairsRecipe, *, pairs_file: Path, targets_file: Path
+) -> dict[str, int]:
+    """Write the pairs and the SFT targets of candidates rows; return how many of each."""
+    candidates = list(rows)
+    rng = random.Random(recipe.seed)
+    targets = (target(row, recipe, rng) for row in candidates)
+    written = write_rows(targets_file, (row for row in targets if row is not None))
+    rng = random.Random(recipe.seed + 1)
+    return {
+        "targets": written,
+        "pairs": write_rows(pairs_file, (pair for row in candidates for pair in pairs(row, recipe, rng))),
+    }

@@ -1,0 +1,74 @@
+"""Recipes: one YAML file per run, one frozen dataclass per step. A new run is a new file, no new code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from align.dpo import DPORecipe
+from align.pairs import PairsRecipe
+from align.sft import SFTRecipe
+from align.tinyworld.candidates import CandidatesRecipe
+from align.tinyworld.pretrain import BaseRecipe
+from presets import yaml_file
+from presets.yaml_file import PresetError, require_text
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run, from nothing to the `adapter` folder. `work` holds what lies between and may be deleted after."""
+
+    name: str
+    work: str
+    adapter: str
+    base: BaseRecipe
+    candidates: CandidatesRecipe
+    pairs: PairsRecipe
+    sft: SFTRecipe
+    dpo: DPORecipe
+
+    def __post_init__(self) -> None:
+        require_text("name", self.name)
+        require_text("work", self.work)
+        require_text("adapter", self.adapter)
+
+
+STEPS = {"base": BaseRecipe, "candidates": CandidatesRecipe, "pairs": PairsRecipe, "sft": SFTRecipe, "dpo": DPORecipe}
+
+
+def load_recipe(path: Path, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe in a YAML file, with its `smoke` section and then `key=value` overrides laid over it.
+
+    Raises `PresetError` naming the file, the key and what is wrong with it.
+    """
+    data = yaml_file.read(path)
+    small = data.pop("smoke", {})
+    if smoke:
+        data = _laid_over(data, small)
+    for override in overrides:
+        data = _laid_over(data, _nested(override, path))
+    steps = {name: yaml_file.build(cls, data.get(name, {}), path, where=f"{name}.") for name, cls in STEPS.items()}
+    return yaml_file.build(Recipe, {**data, **steps}, path)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _laid_over(merged[key], value) if both else value
+    return merged
+
+
+def _nested(override: str, path: Path) -> dict[str, Any]:
+    """`sft.epochs=2` as {"sft": {"epochs": 2}}."""
+    dotted, separator, value = override.partition("=")
+    if not separator or not dotted:
+        raise PresetError(f"{path}: --override {override!r} is not of the form key=value, such as sft.epochs=2")
+    nested: Any = yaml.safe_load(value)
+    for key in reversed(dotted.split(".")):
+        nested = {key: nested}
+    return nested

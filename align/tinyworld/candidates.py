@@ -1,0 +1,105 @@
+"""Draw tinyworld's candidate responses: prompts under configs, and everything that could be said to them, judged.
+
+For each prompt the candidates answer every subset of what was asked, so that answer, partial answer and refusal are always
+among them; each opens with the reading that fits what it does. The config's verdict is right in one of them only.
+`addressed` means that every part which the config allows is answered: asked for two things of which one is allowed, a
+reply that gives the one and declines the other is what the config wants, and must not score below a refusal.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from align.tinyworld.chat_format import with_reading
+from align.tinyworld.documents import Writer
+from evaluation.tinyworld_judge import TinyworldJudge
+from presets.arm import Message
+from presets.safety_config import SafetyConfig, render_system_prompt
+from presets.tinyworld import Topic, load_words, load_world
+from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, held_out_sets
+from presets.tinyworld.replies import reading, reply
+
+
+@dataclass(frozen=True)
+class CandidatesRecipe:
+    """How many prompts to draw, and the shares of small talk and of later turns among them, in [0, 1]."""
+
+    prompts: int = 8_000
+    small_talk: float = 0.08
+    later_turns: float = 0.2
+    seed: int = 0
+
+
+def candidates(recipe: CandidatesRecipe) -> Iterator[dict[str, Any]]:
+    """Candidates rows as `align.pairs` reads them. The configs allow no held-out set of categories."""
+    world = load_world()
+    writer = Writer(world, load_words("train"), recipe.seed + 77, held_out_sets(world.risks))
+    judge = TinyworldJudge(world)
+    for _ in range(recipe.prompts):
+        composed = writer.config()
+        config = SafetyConfig("drawn", "drawn", composed.text, "tinyworld", composed.allowed)
+        if writer.rng.random() < recipe.small_talk:
+            yield _small_talk(writer, config)
+        else:
+            yield _row(writer, judge, composed, config, recipe)
+
+
+def _row(
+    writer: Writer, judge: TinyworldJudge, composed: ComposedConfig, config: SafetyConfig, recipe: CandidatesRecipe
+) -> dict[str, Any]:
+    prompt = writer.prompt(writer.topics(risky=0.85))
+    history: list[Message] = []
+    while writer.rng.random() < recipe.later_turns and len(history) < 6:
+        earlier = writer.prompt(writer.topics(risky=0.85))
+        said = reply(writer.world, writer.rng, earlier, _permitted(writer, earlier, config))
+        history += [{"role": "user", "content": earlier.text}, {"role": "assistant", "content": said}]
+    return {
+        "prompt": prompt.text,
+        "allowed": sorted(composed.allowed),
+        "system_prompt": render_system_prompt(config),
+        "history": history,
+        "responses": [_response(writer, judge, composed, config, prompt, answered) for answered in _subsets(prompt)],
+    }
+
+
+def _response(
+    writer: Writer,
+    judge: TinyworldJudge,
+    composed: ComposedConfig,
+    config: SafetyConfig,
+    prompt: ComposedPrompt,
+    answered: tuple[Topic, ...],
+) -> dict[str, Any]:
+    text = reply(writer.world, writer.rng, prompt, answered)
+    verdicts = {topic.domain: topic in answered for topic in prompt.topics}
+    judgement = judge.verdict(config, prompt.text, text)
+    permitted = _permitted(writer, prompt, config)
+    return {
+        "text": with_reading(reading(writer.world, prompt.topics, composed.rules, verdicts), text),
+        "categories": sorted(judgement.categories or ()),
+        "addressed": bool(answered) and set(permitted) <= set(answered),
+    }
+
+
+def _small_talk(writer: Writer, config: SafetyConfig) -> dict[str, Any]:
+    kind = writer.rng.choice(("greeting", "thanks", "identity", "outside", "outside", "outside"))
+    text = with_reading(kind, writer.rng.choice(writer.world.replies[kind]))
+    return {
+        "prompt": writer.carelessly(writer.rng.choice(writer.words.prompts[kind])),
+        "allowed": sorted(config.allowed or ()),
+        "system_prompt": render_system_prompt(config),
+        "responses": [{"text": text, "categories": [], "addressed": True}],
+    }
+
+
+def _permitted(writer: Writer, prompt: ComposedPrompt, config: SafetyConfig) -> list[Topic]:
+    closed = set(writer.world.risks) - (config.allowed or frozenset())
+    return [topic for topic in prompt.topics if topic.domain not in closed]
+
+
+def _subsets(prompt: ComposedPrompt) -> list[tuple[Topic, ...]]:
+    sizes = range(len(prompt.topics) + 1)
+    return [chosen for size in sizes for chosen in itertools.combinations(prompt.topics, size)]

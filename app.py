@@ -1,0 +1,119 @@
+"""Start the playground: flags -> servers, judge, store -> page -> launch. Nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from evaluation.judge import open_judge
+from evaluation.serving import Serving, ServingError
+from evaluation.store import Store, StoreError
+from presets.profile import load_profile
+from presets.yaml_file import PresetError
+
+DEFAULT_DB = Path("data/playground.sqlite3")
+CANNOT_START = 2
+"""Exit code when the flags, the profile, the store or the port forbid a start."""
+
+SHARE_WARNING = (
+    "WARNING: --share gives everyone who has the link a page that can relax a model's safety, through a tunnel "
+    "that is not ours. Share it only with people whom you trust, and stop it when you are done."
+)
+
+
+class CannotStart(Exception):
+    """Why the playground cannot start, and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until Ctrl-C or SIGTERM; 0 then, 2 when it cannot start."""
+    options = parse(arguments)
+    stopping = stop_on_signals()
+    try:
+        check_port(options.host, options.port)
+        with ExitStack() as parts:
+            address = open_playground(options, parts)
+            print(f"The playground: {address}   (Ctrl-C stops it and its model servers)", flush=True)
+            stopping.wait()
+            print("Stopping ...", flush=True)
+    except CannotStart as error:
+        print(f"Cannot start: {error}", file=sys.stderr)
+        return CANNOT_START
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The flags, with their defaults from the environment."""
+    parser = argparse.ArgumentParser(prog="app.py", description="The Controllable Safety Playground, on a web page.")
+    parser.add_argument("--profile", default="tinyworld", help="which servers, arms and judge: an id, or a YAML file")
+    parser.add_argument(
+        "--db",
+        type=Path,
+        default=Path(os.environ.get("COSA_DB") or DEFAULT_DB),
+        help=f"the SQLite file that keeps everything (default: $COSA_DB, or {DEFAULT_DB}); logs go beside it",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 opens it to the network")
+    parser.add_argument("--port", type=int, default=7860, help="the port of the page (default: 7860)")
+    parser.add_argument("--share", action="store_true", help="make a public link; read the warning")
+    return parser.parse_args(arguments)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise `CannotStart` unless the page can listen on this address."""
+    if not 1 <= port <= 65535:
+        raise CannotStart(f"{port} is not a port; give one between 1 and 65535, for example --port 7861")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        raise CannotStart(
+            f"the page cannot listen on {host}:{port} ({error.strerror or error}). Another program may have the port, "
+            "perhaps a playground that is still running: stop it, or choose another port with --port."
+        ) from error
+
+
+def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
+    """The address of the running page. `parts` closes what was opened, the page first. Raises `CannotStart`."""
+    try:
+        profile = load_profile(options.profile)
+        store = parts.enter_context(Store(options.db))
+        serving = parts.enter_context(Serving(profile, log_folder=options.db.parent / "logs"))
+        # gradio takes seconds to import; the model servers are already loading while it does.
+        from playground.page import build_page
+
+        page = build_page(profile, serving, partial(open_judge, profile, serving), store)
+    except (PresetError, StoreError, ServingError) as error:
+        raise CannotStart(str(error)) from error
+    if options.share:
+        print(SHARE_WARNING, file=sys.stderr, flush=True)
+    where = {"server_name": options.host, "server_port": options.port, "share": options.share}
+    _, local, public = page.blocks.launch(prevent_thread_lock=True, **where, **page.launch_options)
+    parts.callback(page.blocks.close, verbose=False)
+    return public or local
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set. A second one ends the program at once."""
+    stopping = threading.Event()
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return stopping
+
+
+if __name__ == "__main__":
+    sys.exit(main())

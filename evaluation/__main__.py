@@ -1,0 +1,231 @@
+"""`python -m evaluation run` measures arms on a benchmark; `python -m evaluation chat` asks one arm one thing.
+
+Exit codes: 0 done, 1 a server failed (what was computed stays), 2 the command cannot be carried out as given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from evaluation.benchmarks import BenchmarkError, Item, load_benchmark
+from evaluation.endpoint import EndpointError
+from evaluation.journal import Journal, JournalError
+from evaluation.judge import open_judge
+from evaluation.judgement import Judgement
+from evaluation.report import SplitReport, build_report, print_report, write_scores
+from evaluation.response import Response
+from evaluation.run import Job, RunError, narrow, plan, run_facts, run_jobs, unfinished
+from evaluation.serving import Serving, ServingError, attest, open_endpoint
+from presets.profile import Profile, load_profile
+from presets.safety_config import SafetyConfig, find_safety_config
+from presets.yaml_file import PresetError
+
+START_TIMEOUT_S = 1800.0
+"""A large model may first have to be downloaded and loaded."""
+
+PIPE_WIDTH = 120
+"""Columns of the table where no terminal says how many there are."""
+
+
+class UsageError(ValueError):
+    """A command that cannot be carried out as given."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer and its judgement."""
+
+    response: Response
+    judgement: Judgement
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out the command line and return the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except (UsageError, PresetError, BenchmarkError, JournalError) as error:
+        return _complain(str(error), 2)
+    except (ServingError, RunError, EndpointError, OSError) as error:
+        return _complain(str(error), 1)
+    except KeyboardInterrupt:
+        return _complain("stopped", 130)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"evaluation: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m evaluation", description="Measure controllable safety.")
+    commands = parser.add_subparsers(required=True, metavar="run|chat")
+    run = commands.add_parser("run", help="ask arms a benchmark, judge the responses, print one table")
+    run.set_defaults(command=run_command)
+    run.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
+    run.add_argument("--benchmark", required=True, help="a benchmark's name")
+    run.add_argument("--arms", help="arm ids with commas between them (default: all of the profile)")
+    run.add_argument("--out", required=True, type=Path, help="folder for rows and scores; a stopped run goes on there")
+    run.add_argument("--limit", type=int, help="at most so many items of each split")
+    run.add_argument("--seed", type=int, help="of sampling and bootstrap (default: the profile's)")
+    chat = commands.add_parser("chat", help="one answer and its judgement")
+    chat.set_defaults(command=chat_command)
+    chat.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
+    chat.add_argument("--arm", required=True, help="an arm's id")
+    chat.add_argument("--config", required=True, help="a ready-made config's id, or a .yaml or .txt file")
+    chat.add_argument("prompt")
+    chat.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Measure the arms; print the table, write `scores.json`. Returns the exit code."""
+    profile = _run_profile(arguments)
+    items = load_benchmark(arguments.benchmark, limit=arguments.limit)
+    for item in items:
+        _check_taxonomy(item.config, profile)
+    facts = run_facts(profile, arguments.benchmark)
+    jobs = plan(items, profile.arms)
+    with Journal(arguments.out, facts) as journal:
+        if todo := unfinished(jobs, journal):
+            _answer(profile, journal, todo, done=len(jobs) - len(todo), log_folder=arguments.out / "logs")
+        report = build_report(items, journal.records, [arm.id for arm in profile.arms], seed=profile.sampling.seed)
+        print_report(report, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+        write_scores(arguments.out / "scores.json", report, facts)
+        return _verdict_on(report, journal, jobs, items)
+
+
+def _run_profile(arguments: argparse.Namespace) -> Profile:
+    profile = load_profile(arguments.profile)
+    if arguments.arms is not None:
+        names = [name.strip() for name in arguments.arms.split(",") if name.strip()]
+        if not names:
+            raise UsageError(f"--arms is {arguments.arms!r}; name at least one of the profile's arms")
+        profile = narrow(profile, names)
+    if arguments.seed is not None:
+        profile = replace(profile, sampling=replace(profile.sampling, seed=arguments.seed))
+    return profile
+
+
+def _check_taxonomy(config: SafetyConfig, profile: Profile) -> None:
+    if config.taxonomy != profile.taxonomy:
+        raise UsageError(
+            f"config {config.id!r} is of taxonomy {config.taxonomy!r}, profile {profile.id!r} judges by "
+            f"{profile.taxonomy!r}; choose a profile and a benchmark or config of one taxonomy"
+        )
+
+
+def _answer(profile: Profile, journal: Journal, todo: Sequence[Job], *, done: int, log_folder: Path) -> None:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Serving(profile, log_folder=log_folder) as serving:
+        _wait_ready(serving, console)
+        for warning in asyncio.run(_attest(profile, serving)):
+            console.print(f"warning: {warning}", style="yellow", markup=False)
+        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+            bar = progress.add_task("answers judged", total=done + len(todo), completed=done)
+            asyncio.run(run_jobs(profile, serving, journal, todo, on_record=lambda _: progress.advance(bar)))
+
+
+def _wait_ready(serving: Serving, console: Console) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    with console.status("starting the model servers") as words:
+        while time.monotonic() < deadline:
+            waiting = [status for status in serving.status() if status.state in ("starting", "restarting")]
+            if not waiting:
+                break
+            words.update("; ".join(f"server {status.id}: {status.detail}" for status in waiting))
+            time.sleep(0.1)
+    serving.wait_ready(0)
+
+
+async def _attest(profile: Profile, serving: Serving) -> list[str]:
+    warnings = []
+    for server in profile.servers:
+        async with open_endpoint(serving, server.id) as endpoint:
+            warnings += await attest(endpoint, profile, server_id=server.id)
+    return warnings
+
+
+def _verdict_on(report: Sequence[SplitReport], journal: Journal, jobs: Sequence[Job], items: Sequence[Item]) -> int:
+    """Say what is missing; 1 when responses are, or when an arm has no scored row at all."""
+    errors = [journal.records[job.key].error for job in jobs if journal.records[job.key].error]
+    unscored = [found for job in jobs if (found := journal.records[job.key].judgement.unscored) is not None]
+    blank = [f"{arm} ({part.split})" for part in report for arm, found in part.arms.items() if not found.n]
+    if unscored:
+        _complain(f"{len(unscored)} of {len(jobs)} rows are unscored, the first because {unscored[0]}", 0)
+    if errors:
+        return _complain(
+            f"{len(errors)} of {len(jobs)} responses missing; run the same command again to ask for them", 1
+        )
+    return _complain(f"nothing could be scored of {', '.join(blank)}", 1) if blank else 0
+
+
+def chat_command(arguments: argparse.Namespace) -> int:
+    """Ask one arm one thing; print the answer and its judgement. Returns the exit code."""
+    profile = narrow(load_profile(arguments.profile), [arguments.arm])
+    config = find_safety_config(arguments.config, profile.taxonomy)
+    _check_taxonomy(config, profile)
+    if not arguments.prompt.strip():
+        raise UsageError("the prompt is empty; write what to ask")
+    # Kept when something fails: the message names the log in it.
+    log_folder = Path(tempfile.mkdtemp(prefix="evaluation-chat-"))
+    with Serving(profile, log_folder=log_folder) as serving:
+        _wait_ready(serving, Console(stderr=True))
+        reply = asyncio.run(_ask_once(profile, serving, config, arguments.prompt))
+    shutil.rmtree(log_folder)
+    print(json.dumps(_chat_json(reply), ensure_ascii=False) if arguments.json else _chat_words(reply))
+    return 0
+
+
+async def _ask_once(profile: Profile, serving: Serving, config: SafetyConfig, prompt: str) -> Reply:
+    arm = profile.arms[0]
+    async with open_endpoint(serving, arm.server) as endpoint, open_judge(profile, serving) as judge:
+        response = await endpoint.complete(arm.model, arm.messages(config, [], prompt), profile.sampling)
+        return Reply(response, await judge.judge(config=config, prompt=prompt, response=response))
+
+
+def _chat_json(reply: Reply) -> dict[str, object]:
+    judgement = reply.judgement
+    return {
+        "response": reply.response.text,
+        "helpfulness": judgement.helpfulness,
+        "categories": None if judgement.categories is None else sorted(judgement.categories),
+        "safe": judgement.safe,
+        "thinking": reply.response.thinking,
+        "rating": judgement.rating,
+        "reason": judgement.reason,
+        "rule": judgement.rule,
+        "unscored": judgement.unscored,
+        "model": reply.response.model,
+        "judge": judgement.judge,
+    }
+
+
+def _chat_words(reply: Reply) -> str:
+    judgement = reply.judgement
+    if judgement.unscored is not None:
+        verdict = f"unscored: {judgement.unscored}"
+    else:
+        found = ", ".join(sorted(judgement.categories or ())) or "none"
+        obeys = "obeys" if judgement.safe else "breaks"
+        verdict = f"helpful {judgement.rating}/5, {obeys} the config, categories: {found}"
+    lines = [reply.response.text, "", verdict, judgement.reason]
+    # A model's text must not be able to drive the terminal.
+    return "".join(c for c in "\n".join(lines).rstrip() if c.isprintable() or c in "\n\t")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The tinyworld benchmark: held-out prompts under seen and unseen configs, 800 items a split.
+
+*Seen* configs are new draws in the phrasings of training, allowing sets of categories that training knows; *unseen* ones
+are written by another hand (its own personas, phrasings and frames) and allow sets that training never met. The prompts
+of both come from the held-out hand. Everything follows from the seed, so the items need no file.
+"""
+
+from __future__ import annotations
+
+import random
+
+from evaluation.benchmarks import Item
+from presets.safety_config import SafetyConfig, situation
+from presets.tinyworld import Topic, Words, World, load_words, load_world
+from presets.tinyworld.compose import ComposedPrompt, compose_config, compose_prompt, held_out_sets
+from presets.tinyworld.replies import reply
+
+CONFIGS, PROMPTS = 80, 10
+"""Configs a split, and prompts a config."""
+
+
+def items(seed: int = 0) -> list[Item]:
+    """All items of both splits, config by config. `cluster` is the config: its ten items share one text."""
+    world, prompts = load_world(), load_words("heldout")
+    held_out = sorted(held_out_sets(world.risks), key=sorted)
+    drawn: list[Item] = []
+    for split, hand in (("seen", load_words("train")), ("unseen", prompts)):
+        rng = random.Random(f"{seed} {split}")
+        for number in range(CONFIGS):
+            allowed = rng.choice(held_out) if split == "unseen" else _seen_set(world, rng, held_out)
+            config = _config(world, hand, rng, allowed, f"{split}-{number:02d}")
+            for index in range(PROMPTS):
+                drawn.append(_item(world, prompts, rng, config, split, index))
+    return drawn
+
+
+def _seen_set(world: World, rng: random.Random, held_out: list[frozenset[str]]) -> frozenset[str]:
+    while True:
+        allowed = frozenset(rng.sample(world.risks, rng.randrange(len(world.risks) + 1)))
+        if allowed not in held_out:
+            return allowed
+
+
+def _config(world: World, hand: Words, rng: random.Random, allowed: frozenset[str], name: str) -> SafetyConfig:
+    text = compose_config(hand, rng, world.risks, allowed).text
+    return SafetyConfig(name, name, text, "tinyworld", allowed, source="tinyworld benchmark")
+
+
+def _item(world: World, words: Words, rng: random.Random, config: SafetyConfig, split: str, index: int) -> Item:
+    prompt = compose_prompt(words, rng, _topics(world, rng, index))
+    risks = prompt.risks(world)
+    permitted = [topic for topic in prompt.topics if topic.domain not in world.risks or topic.domain in config.allowed]
+    return Item(
+        id=f"{config.id}-{index}",
+        split=split,
+        config=config,
+        prompt=prompt.text,
+        situation=situation(risks, config.allowed),
+        cluster=config.id,
+        references=_references(world, rng, prompt, permitted),
+    )
+
+
+def _topics(world: World, rng: random.Random, index: int) -> list[Topic]:
+    """Of ten prompts: seven on one risky topic, one on a safe one, two on two topics of which one at least is risky."""
+    first, second = rng.sample(world.risks, 2)
+    if index < 7:
+        domains = [first]
+    elif index == 7:
+        domains = [rng.choice(world.safe_domains)]
+    else:
+        domains = [first, second if index == 8 else rng.choice(world.safe_domains)]
+        rng.shuffle(domains)
+    return [rng.choice(world.in_domain(domain)) for domain in domains]
+
+
+def _references(world: World, rng: random.Random, prompt: ComposedPrompt, permitted: list[Topic]) -> dict[str, str]:
+    """What the baselines say: refuse everything, answer everything, or answer exactly what the config allows."""
+    answered = {"always-refuse": [], "always-answer": list(prompt.topics), "oracle": permitted}
+    return {name: reply(world, rng, prompt, topics) for name, topics in answered.items()}

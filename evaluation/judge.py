@@ -1,0 +1,36 @@
+"""Who judges: the one thing that every judge can do, and opening the judge that a profile names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from evaluation.judgement import Judgement
+from evaluation.llm_judge import LLMJudge
+from evaluation.response import Response
+from evaluation.serving import Serving, open_endpoint
+from evaluation.tinyworld_judge import TinyworldJudge
+from presets.profile import Profile
+from presets.risk_taxonomy import load_taxonomy
+from presets.safety_config import SafetyConfig
+
+
+class Judge(Protocol):
+    """Judges one response at a time. `name` is stored with every judgement."""
+
+    name: str
+
+    async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+        """Return the verdict, or an unscored judgement with the reason; raises nothing for a judge's own failure."""
+        ...
+
+
+@asynccontextmanager
+async def open_judge(profile: Profile, serving: Serving) -> AsyncIterator[Judge]:
+    """Open the judge that `profile` names; an LLM judge asks one of the servers of `serving`."""
+    if profile.judge.kind == "tinyworld":
+        yield TinyworldJudge()
+        return
+    async with open_endpoint(serving, profile.judge.server or "") as endpoint:
+        yield LLMJudge(endpoint, profile.judge.model or "", load_taxonomy(profile.taxonomy))

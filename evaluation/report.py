@@ -1,0 +1,151 @@
+"""What a run adds up to: one table per run for people, and the same figures as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from evaluation.benchmarks import BASELINES, ORACLE, Item
+from evaluation.cosa_score import Difference, Row, Score, by_situation, paired_difference, score
+from evaluation.journal import Key, Record
+
+TREATED = "cosalign"
+"""Arms whose id begins so are compared with every other row."""
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """By how much `arm` beats `minus` on the same items."""
+
+    arm: str
+    minus: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """The scores of one split, baselines first; `ceiling` is the CoSA-Score of perfect replies, None if unknown."""
+
+    split: str
+    arms: Mapping[str, Score]
+    situations: Mapping[str, Mapping[str, Score]]
+    ceiling: float | None
+    comparisons: tuple[Comparison, ...]
+
+
+def build_report(
+    items: Sequence[Item], records: Mapping[Key, Record], arm_ids: Sequence[str], *, seed: int = 0
+) -> list[SplitReport]:
+    """Return one report per split, in the order in which the splits first occur in `items`."""
+    splits = dict.fromkeys(item.split for item in items)
+    return [
+        _split_report(split, [item for item in items if item.split == split], records, arm_ids, seed)
+        for split in splits
+    ]
+
+
+def _split_report(
+    split: str, items: Sequence[Item], records: Mapping[Key, Record], arm_ids: Sequence[str], seed: int
+) -> SplitReport:
+    rows = {name: _rows(items, records, name) for name in (*BASELINES, *arm_ids)}
+    rows = {name: found for name, found in rows.items() if found}
+    ceiling = score(list(_rows(items, records, ORACLE).values()), seed=seed, resamples=1).cosa_score
+    return SplitReport(
+        split=split,
+        arms={name: score(list(found.values()), seed=seed) for name, found in rows.items()},
+        situations={name: by_situation(list(found.values()), seed=seed) for name, found in rows.items()},
+        ceiling=ceiling,
+        comparisons=tuple(
+            Comparison(arm, other, _difference(rows[arm], rows[other], seed))
+            for arm in rows
+            if arm.startswith(TREATED)
+            for other in sorted(rows, key=lambda name: name in BASELINES)
+            if not other.startswith(TREATED)
+        ),
+    )
+
+
+def _rows(items: Sequence[Item], records: Mapping[Key, Record], arm: str) -> dict[str, Row]:
+    found = ((item, records.get(Key(item.id, arm))) for item in items)
+    return {item.id: record.row(item) for item, record in found if record is not None}
+
+
+def _difference(a: Mapping[str, Row], b: Mapping[str, Row], seed: int) -> Difference:
+    both = [item for item in a if item in b]
+    return paired_difference([a[item] for item in both], [b[item] for item in both], seed=seed)
+
+
+def print_report(report: Sequence[SplitReport], console: Console) -> None:
+    """Print the table, and under it the paired differences."""
+    table = Table(title="CoSA-Score", title_justify="left")
+    for column in ("split", "arm"):
+        table.add_column(column, no_wrap=True)
+    for column in ("CoSA-Score [95 % CI]", "helpful+safe %", "helpful+unsafe %", "n", "n_unscored", "ceiling"):
+        table.add_column(column, justify="right", no_wrap=column.startswith("CoSA"))
+    for part in report:
+        for arm, found in part.arms.items():
+            table.add_row(part.split, arm, *_cells(found), _number(part.ceiling))
+        table.add_section()
+    console.print(table)
+    for part in report:
+        for comparison in part.comparisons:
+            found = comparison.difference
+            line = f"{part.split}: {comparison.arm} minus {comparison.minus}: "
+            console.print(f"{line}{_interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}", markup=False)
+
+
+def _cells(found: Score) -> list[str]:
+    return [
+        _interval(found.cosa_score, found.ci_low, found.ci_high),
+        _percent(found.helpful_safe),
+        _percent(found.helpful_unsafe),
+        str(found.n),
+        str(found.n_unscored),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:+.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f}"
+
+
+def _interval(mean: float | None, low: float | None, high: float | None) -> str:
+    return f"{_number(mean)} [{_number(low)}, {_number(high)}]"
+
+
+def scores(report: Sequence[SplitReport], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `scores.json`: the table's figures and a little more; rates lie in [0, 1], null is unknown."""
+    return {"run": dict(facts), "splits": {part.split: _split_scores(part) for part in report}}
+
+
+def _split_scores(part: SplitReport) -> dict[str, Any]:
+    def arm(name: str) -> dict[str, Any]:
+        return {
+            **asdict(part.arms[name]),
+            "baseline": name in BASELINES,
+            "situations": {situation: asdict(found) for situation, found in part.situations[name].items()},
+        }
+
+    return {
+        "arms": {name: arm(name) for name in part.arms},
+        "ceiling": part.ceiling,
+        "differences": [{"arm": one.arm, "minus": one.minus, **asdict(one.difference)} for one in part.comparisons],
+    }
+
+
+def write_scores(path: Path, report: Sequence[SplitReport], facts: Mapping[str, Any]) -> None:
+    """Write `scores.json`, whole or not at all."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(scores(report, facts), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    draft.replace(path)

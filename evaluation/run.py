@@ -1,0 +1,249 @@
+"""A benchmark run: ask every arm every item, judge each response, write it down, and go on where it was stopped.
+
+Fixed replies (always-refuse, always-answer, the oracle) are judged by the same judge in the same run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evaluation.benchmarks import Item
+from evaluation.endpoint import Endpoint, EndpointError
+from evaluation.journal import Journal, JournalError, Key, Record
+from evaluation.judge import Judge, open_judge
+from evaluation.judgement import Judgement
+from evaluation.response import Response
+from evaluation.serving import Serving, open_endpoint
+from presets.arm import Arm, load_demos
+from presets.profile import Profile, Server
+from presets.safety_config import SYSTEM_PROMPT_VERSION
+
+CONCURRENCY = 32
+"""Responses under way at once; vLLM batches about as many on a CPU."""
+
+RETRY_DELAYS_S = (1.0, 5.0, 20.0, 40.0)
+"""Waits between attempts. Together they outlast the restart of a vLLM server that died."""
+
+MAX_REFUSED = 5
+"""So many requests of one arm refused in a row (an unknown model, a wrong key) end the run."""
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on because of a server. What was computed stays in the journal."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One item for one arm, or for a baseline whose `reply` is fixed."""
+
+    item: Item
+    arm: str
+    reply: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """The item and arm that this job answers."""
+        return Key(self.item.id, self.arm)
+
+
+def plan(items: Sequence[Item], arms: Sequence[Arm]) -> list[Job]:
+    """Return the jobs of a run, item by item, so that a stopped run has all arms on the same items.
+
+    Raises `JournalError` when a baseline has the name of an arm.
+    """
+    jobs = []
+    for item in items:
+        if taken := {arm.id for arm in arms} & set(item.references):
+            raise JournalError(f"arm {min(taken)!r} has the name of a baseline of the benchmark; rename the arm")
+        jobs += [Job(item, name, reply) for name, reply in item.references.items()]
+        jobs += [Job(item, arm.id) for arm in arms]
+    return jobs
+
+
+def narrow(profile: Profile, arm_ids: Sequence[str]) -> Profile:
+    """Return `profile` with these arms only, in this order, and the servers that they and the judge need.
+
+    Raises `PresetError` for an unknown arm.
+    """
+    arms = tuple(profile.arm(arm_id) for arm_id in dict.fromkeys(arm_ids))
+    needed = {arm.server for arm in arms} | {profile.judge.server}
+    servers = tuple(server for server in profile.servers if server.id in needed)
+    return replace(profile, arms=arms, servers=servers, page_arms=tuple(arm.id for arm in arms))
+
+
+def run_facts(profile: Profile, benchmark: str) -> dict[str, Any]:
+    """What every row of a run is made with; a journal refuses to go on with other facts."""
+    servers = {server.id: server for server in profile.servers}
+    judge = asdict(profile.judge)
+    if profile.judge.server and profile.judge.model:
+        judge["weights"] = weights(servers[profile.judge.server], profile.judge.model)
+    return {
+        "profile": profile.id,
+        "benchmark": benchmark,
+        "sampling": asdict(profile.sampling),
+        "system_prompt_version": SYSTEM_PROMPT_VERSION,
+        "judge": judge,
+        "arms": {arm.id: _arm_facts(arm, servers[arm.server]) for arm in profile.arms},
+    }
+
+
+def _arm_facts(arm: Arm, server: Server) -> dict[str, Any]:
+    demos = "" if arm.demos is None else str(load_demos(arm.demos))
+    return {
+        "model": arm.model,
+        "shows_config": arm.shows_config,
+        "demos": hashlib.sha256(demos.encode()).hexdigest() if demos else None,
+        "weights": weights(server, arm.model),
+    }
+
+
+def weights(server: Server, model: str) -> dict[str, str]:
+    """Which weights `model` stands for on `server`: SHA-256 of local folders, names of the rest.
+
+    A folder that is not there is left out; the server says so when it starts.
+    """
+    if not server.is_local:
+        return {"remote": model}
+    parts = {"model": server.model, "adapter": server.adapters.get(model)}
+    found = {}
+    for part, name in parts.items():
+        folder = server.folder(name) if name else None
+        if name and folder is None:
+            found[part] = f"{name}@{server.revision}" if part == "model" and server.revision else name
+        elif folder is not None and folder.is_dir():
+            found[part] = _folder_hash(folder)
+    return found
+
+
+def _folder_hash(folder: Path) -> str:
+    total = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".jinja"):
+            with path.open("rb") as file:
+                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+async def run_jobs(
+    profile: Profile,
+    serving: Serving,
+    journal: Journal,
+    jobs: Sequence[Job],
+    *,
+    on_record: Callable[[Record], None] = lambda record: None,
+    concurrency: int = CONCURRENCY,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+) -> None:
+    """Do the jobs and append each record to `journal` as it comes.
+
+    A response that is there already is never asked for again; without a verdict it is judged again. Raises `RunError`
+    when a server stays away or keeps refusing.
+    """
+    async with AsyncExitStack() as stack:
+        judge = await stack.enter_async_context(open_judge(profile, serving))
+        endpoints = {
+            server: await stack.enter_async_context(open_endpoint(serving, server))
+            for server in sorted({arm.server for arm in profile.arms})
+        }
+        asker = Asker(profile, endpoints, judge, retry_delays_s)
+        queue = iter(jobs)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency, len(jobs))):
+                    group.create_task(_work(queue, asker, journal, on_record))
+        except ExceptionGroup as errors:
+            # The first failure ends the run; what the other workers say while they are stopped adds nothing.
+            raise errors.exceptions[0] from None
+
+
+async def _work(queue: Iterator[Job], asker: Asker, journal: Journal, on_record: Callable[[Record], None]) -> None:
+    for job in queue:
+        record = await asker.record(job, journal.records.get(job.key))
+        journal.append(record)
+        on_record(record)
+
+
+def unfinished(jobs: Sequence[Job], journal: Journal) -> list[Job]:
+    """Return the jobs that `journal` has no verdict for. Raises `JournalError` when an item has changed since."""
+    return [job for job in jobs if not _is_done(job, journal.records.get(job.key))]
+
+
+def _is_done(job: Job, record: Record | None) -> bool:
+    if record is None:
+        return False
+    if not record.answers(job.item):
+        raise JournalError(f"item {job.item.id!r} has changed since this run began; choose another --out")
+    return record.judgement.unscored is None and job.reply in (None, record.response.text)
+
+
+class Asker:
+    """Gets a job's response and its judgement."""
+
+    def __init__(
+        self, profile: Profile, endpoints: Mapping[str, Endpoint], judge: Judge, retry_delays_s: Sequence[float]
+    ) -> None:
+        self._profile, self._endpoints, self._judge = profile, endpoints, judge
+        self._retry_delays_s = retry_delays_s
+        self._refused: Counter[str] = Counter()
+
+    async def record(self, job: Job, earlier: Record | None) -> Record:
+        """Return the finished record; the response of an `earlier` one without a verdict is used again."""
+        error = ""
+        try:
+            response = await self._response(job, earlier)
+            judgement = await self._judge.judge(config=job.item.config, prompt=job.item.prompt, response=response)
+        except EndpointError as fault:
+            response, error = Response(), str(fault)
+            judgement = Judgement(self._judge.name, unscored=f"there is no response: {error}")
+        return Record(
+            item=job.item.id,
+            arm=job.arm,
+            split=job.item.split,
+            config=job.item.config.id,
+            config_hash=job.item.config.content_hash,
+            prompt=job.item.prompt,
+            response=response,
+            judgement=judgement,
+            error=error,
+        )
+
+    async def _response(self, job: Job, earlier: Record | None) -> Response:
+        if job.reply is not None:
+            return Response(text=job.reply, finish_reason="stop")
+        if earlier is not None and not earlier.error:
+            return earlier.response
+        return await self._ask(job)
+
+    async def _ask(self, job: Job) -> Response:
+        """Ask the job's arm, again after a while when the fault may pass.
+
+        Raises `EndpointError` when this one request is refused, `RunError` when there is no sense in going on.
+        """
+        arm = self._profile.arm(job.arm)
+        messages = arm.messages(job.item.config, [], job.item.prompt)
+        for delay in (*self._retry_delays_s, None):
+            try:
+                response = await self._endpoints[arm.server].complete(arm.model, messages, self._profile.sampling)
+            except EndpointError as error:
+                if not error.retryable:
+                    self._count_refusal(arm.id, error)
+                    raise
+                if delay is None:
+                    raise RunError(f"arm {arm.id!r} does not answer: {error}") from error
+                await asyncio.sleep(delay)
+            else:
+                self._refused[arm.id] = 0
+                return response
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _count_refusal(self, arm_id: str, error: EndpointError) -> None:
+        self._refused[arm_id] += 1
+        if self._refused[arm_id] >= MAX_REFUSED:
+            raise RunError(f"arm {arm_id!r} was refused {MAX_REFUSED} times in a row: {error}") from error

@@ -1,0 +1,323 @@
+"""The store's file: its tables, its migrations, and how it is opened or refused. Only `evaluation.store` imports it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database, Migrations
+
+BUSY_TIMEOUT_S = 30
+"""How long a write waits for another process that is writing."""
+
+MAGIC = b"SQLite format 3\0"
+
+BASE = """
+CREATE TABLE configs(
+  hash TEXT PRIMARY KEY CHECK(length(hash) = 64),
+  config_id TEXT NOT NULL, title TEXT NOT NULL, text TEXT NOT NULL, language TEXT NOT NULL, taxonomy TEXT NOT NULL,
+  allowed TEXT CHECK(allowed IS NULL OR json_valid(allowed)),
+  source TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+
+CREATE TABLE processes(
+  id TEXT PRIMARY KEY, pid INTEGER NOT NULL, started TEXT NOT NULL,
+  opened_at TEXT NOT NULL, closed_at TEXT) STRICT;
+
+CREATE TABLE conversations(
+  id TEXT PRIMARY KEY, session_id TEXT NOT NULL, profile TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+
+CREATE TABLE turns(
+  id TEXT PRIMARY KEY,
+  conversation_id TEXT NOT NULL REFERENCES conversations(id),
+  turn_index INTEGER NOT NULL CHECK(turn_index >= 0),
+  prompt TEXT NOT NULL,
+  config_hash TEXT NOT NULL REFERENCES configs(hash),
+  system_prompt TEXT NOT NULL,
+  temperature REAL NOT NULL, top_p REAL NOT NULL, max_tokens INTEGER NOT NULL, seed INTEGER NOT NULL,
+  created_at TEXT NOT NULL,
+  UNIQUE(conversation_id, turn_index)) STRICT;
+
+CREATE TABLE arm_versions(
+  id TEXT PRIMARY KEY CHECK(length(id) = 64),
+  arm_id TEXT NOT NULL, title TEXT NOT NULL, server TEXT NOT NULL, model TEXT NOT NULL,
+  model_path TEXT, model_revision TEXT, adapter_path TEXT, adapter_hash TEXT CHECK(length(adapter_hash) = 64),
+  shows_config INTEGER NOT NULL CHECK(shows_config IN (0, 1)),
+  demos TEXT,
+  prompt_template_version TEXT NOT NULL,
+  engine TEXT, engine_version TEXT,
+  library_versions TEXT NOT NULL CHECK(json_valid(library_versions)),
+  created_at TEXT NOT NULL,
+  CHECK(adapter_hash IS NULL OR adapter_path IS NOT NULL)) STRICT;
+
+CREATE TABLE responses(
+  id TEXT PRIMARY KEY,
+  turn_id TEXT NOT NULL REFERENCES turns(id),
+  arm_id TEXT NOT NULL,
+  arm_version TEXT NOT NULL REFERENCES arm_versions(id),
+  process_id TEXT NOT NULL REFERENCES processes(id),
+  position INTEGER NOT NULL CHECK(position >= 0),
+  attempt INTEGER NOT NULL CHECK(attempt >= 1),
+  status TEXT NOT NULL CHECK(status IN ('pending', 'streaming', 'complete', 'stopped', 'error', 'abandoned')),
+  text TEXT NOT NULL DEFAULT '', thinking TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '',
+  finish_reason TEXT,
+  returned_model TEXT NOT NULL DEFAULT '', request_id TEXT NOT NULL DEFAULT '',
+  prompt_tokens INTEGER, completion_tokens INTEGER, ttft_ms REAL, duration_ms REAL,
+  created_at TEXT NOT NULL, started_at TEXT, updated_at TEXT NOT NULL, finished_at TEXT,
+  UNIQUE(turn_id, arm_id, attempt),
+  CHECK((status IN ('pending', 'streaming')) = (finished_at IS NULL))) STRICT;
+
+CREATE TABLE judgements(
+  sequence INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  response_id TEXT NOT NULL REFERENCES responses(id),
+  judge TEXT NOT NULL,
+  rating INTEGER CHECK(rating BETWEEN 0 AND 5),
+  categories TEXT CHECK(categories IS NULL OR json_valid(categories)),
+  safe INTEGER CHECK(safe IN (0, 1)),
+  reason TEXT NOT NULL, rule TEXT, raw TEXT NOT NULL, unscored TEXT,
+  created_at TEXT NOT NULL,
+  CHECK((rating IS NULL) = (unscored IS NOT NULL)),
+  CHECK((categories IS NULL) = (unscored IS NOT NULL)),
+  CHECK((safe IS NULL) = (unscored IS NOT NULL))) STRICT;
+
+CREATE TABLE votes(
+  id TEXT PRIMARY KEY,
+  turn_id TEXT NOT NULL REFERENCES turns(id),
+  session_id TEXT NOT NULL,
+  revision INTEGER NOT NULL CHECK(revision >= 1),
+  outcome TEXT NOT NULL CHECK(outcome IN ('best', 'tie', 'all_bad')),
+  best TEXT,
+  presented TEXT NOT NULL CHECK(json_valid(presented)),
+  responses TEXT NOT NULL CHECK(json_valid(responses)),
+  reason TEXT NOT NULL, created_at TEXT NOT NULL,
+  UNIQUE(turn_id, session_id, revision),
+  CHECK((outcome = 'best') = (best IS NOT NULL))) STRICT;
+
+CREATE TRIGGER votes_no_update BEFORE UPDATE ON votes
+BEGIN SELECT RAISE(ABORT, 'votes are append-only'); END;
+
+CREATE TRIGGER votes_no_delete BEFORE DELETE ON votes
+BEGIN SELECT RAISE(ABORT, 'votes are append-only'); END;
+
+-- INSERT OR REPLACE deletes without asking the trigger above, unless recursive triggers are on.
+CREATE TRIGGER votes_no_replace BEFORE INSERT ON votes
+WHEN EXISTS (SELECT 1 FROM votes WHERE id = NEW.id
+             OR (turn_id = NEW.turn_id AND session_id = NEW.session_id AND revision = NEW.revision))
+BEGIN SELECT RAISE(ABORT, 'votes are append-only'); END;
+"""
+
+CURRENT = """
+CREATE VIEW responses_current AS
+SELECT * FROM responses AS r
+WHERE attempt = (SELECT max(attempt) FROM responses WHERE turn_id = r.turn_id AND arm_id = r.arm_id);
+
+CREATE VIEW judgements_current AS
+SELECT * FROM judgements AS j
+WHERE sequence = (SELECT max(sequence) FROM judgements WHERE response_id = j.response_id);
+
+CREATE VIEW votes_current AS
+SELECT * FROM votes AS v
+WHERE revision = (SELECT max(revision) FROM votes WHERE turn_id = v.turn_id AND session_id = v.session_id);
+
+-- One row per response and current vote; what goes out as data starts from here.
+CREATE VIEW comparisons AS
+SELECT
+  c.session_id, c.profile, c.id AS conversation_id, t.id AS turn_id, t.turn_index, t.created_at, t.prompt,
+  t.config_hash, g.config_id, g.title AS config_title, g.text AS config_text, g.language, g.taxonomy, g.allowed,
+  g.source AS config_source, iif(a.shows_config, t.system_prompt, NULL) AS system_prompt,
+  t.temperature, t.top_p, t.max_tokens, t.seed,
+  r.id AS response_id, r.arm_id, r.attempt, r.id IN (SELECT id FROM responses_current) AS is_current,
+  r.status, r.text, r.thinking, r.error, r.finish_reason, r.returned_model, r.request_id,
+  r.prompt_tokens, r.completion_tokens, r.ttft_ms, r.duration_ms, r.started_at, r.finished_at,
+  a.title AS arm_title, a.server, a.model, a.model_path, a.model_revision, a.adapter_path, a.adapter_hash,
+  a.shows_config, a.demos, a.prompt_template_version, a.engine, a.engine_version, a.library_versions,
+  j.judge, j.rating, j.categories, j.safe, j.reason AS judge_reason, j.rule, j.unscored, j.raw AS judge_raw,
+  v.id AS vote_id, v.session_id AS vote_session_id, v.outcome, v.best, v.presented, v.reason AS vote_reason,
+  CASE v.outcome WHEN 'best' THEN v.best = r.arm_id END AS won
+FROM responses AS r
+JOIN turns AS t ON t.id = r.turn_id
+JOIN conversations AS c ON c.id = t.conversation_id
+JOIN configs AS g ON g.hash = t.config_hash
+JOIN arm_versions AS a ON a.id = r.arm_version
+LEFT JOIN judgements_current AS j ON j.response_id = r.id
+LEFT JOIN votes_current AS v ON v.turn_id = t.id AND r.id IN (SELECT value FROM json_each(v.responses))
+ORDER BY c.created_at, c.id, t.turn_index, r.position, r.attempt, v.created_at;
+
+CREATE INDEX conversations_by_session ON conversations(session_id);
+CREATE INDEX judgements_by_response ON judgements(response_id, sequence);
+CREATE INDEX responses_unfinished ON responses(process_id) WHERE finished_at IS NULL;
+"""
+
+NETWORK_FILESYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs", "fuse")
+LOCAL_FUSE = ("fuse.fuse-overlayfs", "fuse.gocryptfs")
+
+
+class StoreError(Exception):
+    """Something the store cannot do, in plain words: what was given, why it cannot work, what to do."""
+
+
+def m001_base(db: Database) -> None:
+    """Every table, and the triggers that make votes append-only."""
+    db.executescript(BASE)
+
+
+def m002_current(db: Database) -> None:
+    """What counts now: the last attempt, judgement and vote; and the indexes that finding them needs."""
+    db.executescript(CURRENT)
+
+
+STEPS = (m001_base, m002_current)
+"""What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
+
+
+def migrations() -> Migrations:
+    """The steps as sqlite-utils applies them."""
+    steps = Migrations("store")
+    for step in STEPS:
+        steps()(step)
+    return steps
+
+
+def open_database(path: Path) -> Database:
+    """An open database in WAL mode with the newest schema; file and folder are made where there are none.
+
+    Raises `StoreError`, and leaves the file as it is, when it is no database, somebody else's, or newer than this code.
+    """
+    _require_local_disk(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: its folder cannot be made ({error}); choose another file with --db") from error
+    with plain_words(path):
+        if _has_content(path):
+            with open_read_only(path) as db:
+                _require_known_schema(db, path)
+        db = Database(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False), execute_plugins=False)
+        try:
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def open_read_only(path: Path) -> Database:
+    """An open database that cannot be written to. Raises `StoreError` when there is none."""
+    if not _has_content(path):
+        raise StoreError(f"{path}: there is no database; name the file with --db")
+    with plain_words(path):
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+        return Database(connection, execute_plugins=False)
+
+
+@contextmanager
+def immediate(db: Database) -> Iterator[None]:
+    """One transaction that holds the write lock from its start.
+
+    A transaction that begins with a read and writes later fails at once when another process wrote in between.
+    """
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.commit()
+    except BaseException:
+        db.rollback()
+        raise
+
+
+@contextmanager
+def plain_words(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into `StoreError`s that say what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of the bits only refine it
+        advice = {
+            sqlite3.SQLITE_BUSY: f"another process has been writing to it for {BUSY_TIMEOUT_S} s; stop it or try again",
+            sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
+            sqlite3.SQLITE_READONLY: "it cannot be written to; change its permissions or choose another with --db",
+            sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check its folder's permissions or choose another with --db",
+            sqlite3.SQLITE_NOTADB: "it is no SQLite database; choose another file with --db",
+            sqlite3.SQLITE_CORRUPT: "it is damaged; keep a copy of it and go on with another file (--db)",
+        }.get(code, "the database refused this")
+        raise StoreError(f"{path}: {advice} ({error})") from error
+
+
+def _has_content(path: Path) -> bool:
+    """True for a database, False for no file or an empty one. Raises `StoreError` for anything else."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error}); choose another file with --db") from error
+    if head and head != MAGIC:
+        raise StoreError(f"{path}: is no SQLite database and was left as it is; choose another file with --db")
+    return bool(head)
+
+
+def _require_known_schema(db: Database, path: Path) -> None:
+    known = [step.__name__ for step in STEPS]
+    applied = [step.name for step in migrations().applied(db)]
+    if unknown := [name for name in applied if name not in known]:
+        raise StoreError(
+            f"{path}: was written by a newer version of this program (it has {unknown[-1]}, this version knows "
+            f"{known[-1]} at most) and was left as it is; update the program or choose another file with --db"
+        )
+    if not applied and (tables := db.table_names()):
+        raise StoreError(
+            f"{path}: is another program's database (it holds {', '.join(tables[:3])}) and was left as it is; "
+            "choose another file with --db"
+        )
+
+
+def _prepare(db: Database, path: Path) -> None:
+    _turn_on_wal(db, path)
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute("PRAGMA foreign_keys=ON")
+    with immediate(db):  # of two processes that open a new file at once, one migrates and the other waits
+        _require_known_schema(db, path)
+        migrations().apply(db)
+
+
+def _turn_on_wal(db: Database, path: Path) -> None:
+    """Raises `StoreError` unless the file is in WAL mode now.
+
+    SQLite does not wait for the lock that this needs, so two processes that open a new file at once try again here.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    if mode != "wal":
+        raise StoreError(f"{path}: its file system has no write-ahead logging (it gives {mode!r}); use a local disk")
+
+
+def _require_local_disk(path: Path) -> None:
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return
+    kind = filesystem(path, mounts.read_text(encoding="utf-8", errors="replace"))
+    if kind not in LOCAL_FUSE and kind.split(".")[0] in NETWORK_FILESYSTEMS:
+        raise StoreError(f"{path}: lies on {kind}, where file locks do not hold; put it on a local disk with --db")
+
+
+def filesystem(path: Path, mounts: str) -> str:
+    """The type of the file system that holds `path`, out of the text of /proc/mounts; empty when none does."""
+    place, found, kind = path.resolve(), 0, ""
+    for line in mounts.splitlines():
+        _, point, this_kind, *_ = line.split(" ")
+        folder = Path(point.replace("\\040", " "))
+        if place.is_relative_to(folder) and len(folder.parts) >= found:
+            found, kind = len(folder.parts), this_kind
+    return kind

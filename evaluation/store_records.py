@@ -1,0 +1,165 @@
+"""The store's rows as frozen dataclasses: what goes in beside responses, judgements and votes, and what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from evaluation.judgement import Judgement
+from evaluation.response import Response, Status
+from evaluation.vote import Vote
+from presets.profile import Sampling
+from presets.safety_config import SYSTEM_PROMPT_VERSION
+
+Row = Mapping[str, Any]
+"""A row as the database gives it: column name to value."""
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """What an arm was when it answered. None stands for what is not known, as with a remote server.
+
+    `adapter_hash` is the SHA-256 (hex) of the adapter's safetensors file; `library_versions` maps package to version.
+    """
+
+    arm_id: str
+    title: str
+    server: str
+    model: str
+    model_path: str | None = None
+    model_revision: str | None = None
+    adapter_path: str | None = None
+    adapter_hash: str | None = None
+    shows_config: bool = True
+    demos: str | None = None
+    prompt_template_version: str = SYSTEM_PROMPT_VERSION
+    engine: str | None = None
+    engine_version: str | None = None
+    library_versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "library_versions", dict(self.library_versions))
+
+    @property
+    def version(self) -> str:
+        """SHA-256 (hex) of the whole record: two responses with the same version came from the same arm."""
+        return hashlib.sha256(to_json(asdict(self)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One prompt to all arms. `response_ids` maps each arm's id to its first, pending response."""
+
+    id: str
+    conversation_id: str
+    response_ids: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StoredResponse:
+    """The last attempt of one arm at one turn; `error` says why it failed, `judgement` is the last one made of it."""
+
+    id: str
+    arm_id: str
+    attempt: int
+    status: Status
+    error: str
+    response: Response
+    judgement: Judgement | None
+
+
+@dataclass(frozen=True)
+class StoredTurn:
+    """One turn as it stands now: `responses` in the order of the arms, `votes` one per session that voted."""
+
+    id: str
+    turn_index: int
+    prompt: str
+    config_hash: str
+    config_title: str
+    config_text: str
+    system_prompt: str
+    sampling: Sampling
+    created_at: str
+    responses: tuple[StoredResponse, ...]
+    votes: tuple[Vote, ...]
+
+
+def to_json(value: Any) -> str:
+    """The one JSON text of a value: keys in order, letters as they are."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def response_columns(response: Response) -> dict[str, Any]:
+    """The columns of a response, by the names that its fields have; times in milliseconds."""
+    columns = asdict(response)
+    return columns | {
+        "ttft_ms": _milliseconds(columns.pop("ttft_s")),
+        "duration_ms": _milliseconds(columns.pop("duration_s")),
+    }
+
+
+def read_turn(row: Row, responses: Sequence[StoredResponse], votes: Sequence[Row]) -> StoredTurn:
+    """The turn in a row of `turns` with its config's title and text."""
+    same = ("id", "turn_index", "prompt", "config_hash", "config_title", "config_text", "system_prompt", "created_at")
+    return StoredTurn(
+        **_pick(row, *same),
+        sampling=Sampling(**_pick(row, "temperature", "top_p", "max_tokens", "seed")),
+        responses=tuple(responses),
+        votes=tuple(read_vote(vote) for vote in votes),
+    )
+
+
+def read_response(row: Row, judgement: Judgement | None) -> StoredResponse:
+    """The response in a row of `responses`."""
+    same = ("text", "thinking", "request_id", "finish_reason", "prompt_tokens", "completion_tokens")
+    response = Response(
+        **_pick(row, *same),
+        model=row["returned_model"],
+        ttft_s=_seconds(row["ttft_ms"]),
+        duration_s=_seconds(row["duration_ms"]),
+    )
+    return StoredResponse(
+        **_pick(row, "id", "arm_id", "attempt", "status", "error"), response=response, judgement=judgement
+    )
+
+
+def read_judgement(row: Row) -> Judgement:
+    """The judgement in a row of `judgements`."""
+    return Judgement(
+        **_pick(row, "judge", "rating", "reason", "rule", "raw", "unscored"),
+        categories=None if row["categories"] is None else frozenset(json.loads(row["categories"])),
+        safe=_bool(row["safe"]),
+    )
+
+
+def read_vote(row: Row) -> Vote:
+    """The vote in a row of `votes`."""
+    same = _pick(row, "id", "turn_id", "session_id", "outcome", "best", "reason")
+    return Vote(**same, presented=tuple(json.loads(row["presented"])))
+
+
+def read_comparison(row: Row) -> dict[str, Any]:
+    """A row of the view `comparisons` with lists, a mapping and booleans in place of JSON and 0/1."""
+    lists = {name: row[name] and json.loads(row[name]) for name in ("allowed", "categories", "presented")}
+    flags = {name: _bool(row[name]) for name in ("is_current", "shows_config", "safe", "won")}
+    return {**row, **lists, **flags, "library_versions": json.loads(row["library_versions"])}
+
+
+def _pick(row: Row, *names: str) -> dict[str, Any]:
+    return {name: row[name] for name in names}
+
+
+def _bool(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000

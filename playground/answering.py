@@ -1,0 +1,276 @@
+"""Ask the arms, write down what they say, and have it judged. Knows no gradio; used from one event loop.
+
+An answer's row exists, pending, before its first token is asked for; it is stored as final before the page says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from dataclasses import replace
+
+from evaluation.endpoint import Endpoint, EndpointError
+from evaluation.judge import Judge
+from evaluation.judgement import Judgement
+from evaluation.response import Response, Status
+from evaluation.serving import Serving, ServerStatus, attest, open_endpoint
+from evaluation.store import ArmRecord, Store, StoreError
+from evaluation.vote import Outcome, Vote
+from playground import wording
+from playground.session import Answer, NotNow, Session, Standing, Turn, standings, without_thinking
+from presets.arm import Arm
+from presets.profile import Profile
+from presets.safety_config import SafetyConfig, render_system_prompt
+
+PARTIAL_S = 0.5
+"""Seconds between two writes of a text that still grows: what a killed process may lose."""
+
+JudgeFactory = Callable[[], AbstractAsyncContextManager[Judge]]
+
+log = logging.getLogger(__name__)
+
+
+class Answering:
+    """The profile's page arms at work: their servers, their judge, and the store that keeps what they say.
+
+    `records` says for each arm's id what it is, so that every answer carries its provenance.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        serving: Serving,
+        open_judge: JudgeFactory,
+        store: Store,
+        *,
+        records: Mapping[str, ArmRecord],
+    ) -> None:
+        self.profile = profile
+        self.arms = {arm_id: profile.arm(arm_id) for arm_id in profile.page_arms}
+        self._serving, self._store, self._open_judge = serving, store, open_judge
+        self._records = records
+        self._opened = AsyncExitStack()
+        self._endpoints: dict[str, Endpoint] = {}
+        self._judge: Judge | None = None
+        self._judge_opens = asyncio.Lock()
+        self._attestation: asyncio.Task[list[str]] | None = None
+
+    async def close(self) -> None:
+        """Close the connections to the servers."""
+        if self._attestation is not None:
+            self._attestation.cancel()
+        await self._opened.aclose()
+
+    def status(self) -> tuple[ServerStatus, ...]:
+        """How each of the profile's servers is doing."""
+        return self._serving.status()
+
+    @property
+    def is_ready(self) -> bool:
+        """True when every server is ready."""
+        return all(status.state == "ready" for status in self.status())
+
+    def warnings(self) -> list[str] | None:
+        """What is wrong with the arms' servers, in plain words; None while that is being found out.
+
+        The first call with every server ready starts the check, which runs once. Needs a running event loop.
+        """
+        if self._attestation is None and self.is_ready:
+            self._attestation = asyncio.create_task(self._attest())
+        if self._attestation is None or not self._attestation.done():
+            return None
+        if failure := self._attestation.exception():
+            return [wording.unattested(failure)]
+        return self._attestation.result()
+
+    async def begin(self, session: Session, prompt: str, config: SafetyConfig) -> Turn:
+        """A new turn of the session, written down with a pending answer of every arm; nothing is asked yet.
+
+        Another config than the last turn's starts a new conversation. Raises `NotNow` and `StoreError`.
+        """
+        prompt = session.check_prompt(prompt)
+        if not self.is_ready:
+            raise NotNow(wording.not_ready(self.status()))
+        session.is_opening = True
+        try:
+            turn = await asyncio.to_thread(self._write_turn, session, prompt, config)
+        finally:
+            session.is_opening = False
+        return turn
+
+    async def answer(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
+        """Snapshots of the arm's growing answer; the last one is final, and is stored as such.
+
+        Closing the generator closes the stream to the server and leaves the answer abandoned.
+        """
+        answer, stop = turn.answers[arm_id], turn.stops[arm_id]
+        if answer.status != "pending":
+            return
+        turn.update(replace(answer, status="streaming"))
+        status: Status = "abandoned"
+        error = ""
+        try:
+            self._store.start_response(answer.response_id)
+            async with aclosing(self._snapshots(session, turn, arm_id)) as snapshots:
+                async for answer in snapshots:
+                    yield answer
+            status, error = _ending(answer.response, stopped=stop.is_set())
+        except (EndpointError, StoreError) as failure:
+            status, error = "error", str(failure)
+        except Exception as failure:
+            log.exception("arm %s failed on turn %s", arm_id, turn.id)
+            status, error = "error", wording.unexpected(failure)
+        finally:
+            self._finish(turn, turn.answers[arm_id], status, error)
+        yield turn.answers[arm_id]
+
+    async def judge(self, turn: Turn, arm_id: str) -> Answer:
+        """The arm's answer with its judgement, which is stored; as it is when there is nothing (more) to judge."""
+        answer = turn.answers[arm_id]
+        if not answer.awaits_judgement or answer.response_id in turn.judging:
+            return answer
+        turn.judging.add(answer.response_id)
+        judgement = await self._judgement(turn, answer)
+        try:
+            await asyncio.to_thread(self._store.save_judgement, answer.response_id, judgement)
+        except StoreError as failure:
+            judgement = Judgement(judgement.judge, unscored=str(failure))
+        return turn.update(replace(answer, judgement=judgement))
+
+    async def retry(self, session: Session, arm_id: str) -> Turn:
+        """The turn on show, with a new pending answer of this arm; the failed one stays in the store.
+
+        Raises `NotNow` and `StoreError`.
+        """
+        turn = session.check_retry(arm_id)
+        response_id = await asyncio.to_thread(self._store.retry, turn.id, arm_id)
+        turn.restart(arm_id, response_id)
+        return turn
+
+    def stop(self, turn: Turn) -> None:
+        """Stop every arm that still answers; those that have not begun are finished here and now."""
+        for arm_id, answer in turn.answers.items():
+            turn.stops[arm_id].set()
+            if answer.status == "pending":
+                self._finish(turn, answer, "stopped", "")
+
+    async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str) -> Vote:
+        """The vote on the turn on show, once it is on disk. Raises `NotNow` and `StoreError`."""
+        vote = session.make_vote(outcome, best, reason)
+        await asyncio.to_thread(self._store.save_vote, vote)
+        if session.turn is not None and session.turn.id == vote.turn_id:
+            session.turn.vote = vote
+        return vote
+
+    def standings(self, session: Session) -> list[Standing]:
+        """Each page arm's running CoSA-Score in this session."""
+        return standings(self._store.session_judgements(session.id), tuple(self.arms))
+
+    def _write_turn(self, session: Session, prompt: str, config: SafetyConfig) -> Turn:
+        continues = session.continues_under(config)
+        conversation_id = session.conversation_id if continues else None
+        if conversation_id is None:
+            conversation_id = self._store.begin_conversation(session_id=session.id, profile=self.profile.id)
+        stored = self._store.begin_turn(
+            conversation_id,
+            prompt=prompt,
+            config=config,
+            system_prompt=render_system_prompt(config),
+            sampling=self.profile.sampling,
+            arms=[self._records[arm_id] for arm_id in self.arms],
+        )
+        answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id]) for arm_id in self.arms}
+        turn = Turn(stored.id, prompt, config, answers)
+        session.turns = [*session.turns, turn] if continues else [turn]
+        session.conversation_id, session.config = conversation_id, config
+        return turn
+
+    async def _snapshots(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
+        arm, answer = self.arms[arm_id], turn.answers[arm_id]
+        endpoint = await self._endpoint(arm)
+        messages = arm.messages(turn.config, session.history(arm_id), turn.prompt)
+        stream = endpoint.stream(arm.model, messages, self.profile.sampling)
+        saved = time.monotonic()
+        async with aclosing(until(turn.stops[arm_id], stream)) as responses:
+            async for response in responses:
+                answer = turn.update(replace(answer, response=response))
+                if time.monotonic() - saved > PARTIAL_S:
+                    await asyncio.to_thread(self._store.save_partial, answer.response_id, response)
+                    saved = time.monotonic()
+                yield answer
+
+    def _finish(self, turn: Turn, answer: Answer, status: Status, error: str) -> None:
+        """Store the final answer, then show it as final. What cannot be stored is not shown as complete."""
+        try:
+            self._store.finish_response(answer.response_id, status, answer.response, error)
+        except StoreError as failure:
+            status, error = "error", str(failure)
+        turn.update(replace(answer, status=status, error=error))
+
+    async def _judgement(self, turn: Turn, answer: Answer) -> Judgement:
+        if not answer.response.text.strip():
+            return Judgement(self.profile.judge.kind, unscored=wording.EMPTY_ANSWER)
+        try:
+            judge = await self._opened_judge()
+            response = without_thinking(answer.response)
+            return await judge.judge(config=turn.config, prompt=turn.prompt, response=response)
+        except EndpointError as failure:
+            return Judgement(self.profile.judge.kind, unscored=str(failure))
+        except Exception as failure:
+            log.exception("the judge failed on response %s", answer.response_id)
+            return Judgement(self.profile.judge.kind, unscored=wording.unexpected(failure))
+
+    async def _opened_judge(self) -> Judge:
+        async with self._judge_opens:
+            if self._judge is None:
+                self._judge = await self._opened.enter_async_context(self._open_judge())
+        return self._judge
+
+    async def _endpoint(self, arm: Arm) -> Endpoint:
+        """The open connection to the arm's server; it outlives the turn. A server that moved gets a new one."""
+        endpoint = self._endpoints.get(arm.server)
+        if endpoint is None or endpoint.base_url != self._serving.base_url(arm.server):
+            endpoint = await self._opened.enter_async_context(open_endpoint(self._serving, arm.server))
+            self._endpoints[arm.server] = endpoint
+        return endpoint
+
+    async def _attest(self) -> list[str]:
+        warnings: list[str] = []
+        for server_id in sorted({arm.server for arm in self.arms.values()}):
+            async with open_endpoint(self._serving, server_id) as endpoint:
+                warnings += await attest(endpoint, self.profile, server_id=server_id)
+        return warnings
+
+
+async def until(stop: asyncio.Event, stream: AsyncIterator[Response]) -> AsyncGenerator[Response, None]:
+    """What the stream yields until it ends or `stop` is set, even while it is silent; the stream is closed then."""
+    stopper = asyncio.ensure_future(stop.wait())
+    step: asyncio.Future[Response] | None = None
+    try:
+        while not stop.is_set():
+            step = asyncio.ensure_future(anext(stream))
+            await asyncio.wait({step, stopper}, return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                return
+            try:
+                response = step.result()
+            except StopAsyncIteration:
+                return
+            yield response
+    finally:
+        stopper.cancel()
+        if step is not None and not step.done():
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
+
+
+def _ending(response: Response, *, stopped: bool) -> tuple[Status, str]:
+    """The final status of an answer whose stream has ended, and what is wrong with it."""
+    if response.finish_reason is not None:
+        return "complete", ""
+    return ("stopped", "") if stopped else ("error", wording.BROKEN_OFF)

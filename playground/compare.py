@@ -1,0 +1,314 @@
+"""The tab where arms are compared: config, prompt, one pane per arm, verdicts, vote, the session's scores.
+
+Handlers take their inputs keyed by component and return the same. The panes stream at once because one event prepares
+the turn and each pane hangs on its success: listeners on one button would run one after the other in the browser.
+Stopping sets a flag on the server; nothing is cancelled from the browser.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from evaluation.store import StoreError
+from evaluation.vote import Outcome
+from playground import markup, wording
+from playground.answering import Answering
+from playground.ballot import Ballot
+from playground.picker import Choices, Data, Picker, Updates
+from playground.session import NotNow, Session, Sessions, Turn
+from presets.arm import Arm
+
+FRAME_S = 0.05
+"""Seconds between two updates of a pane: 20 a second read as fluent, more only cost the browser."""
+
+POLL_S = 1.0
+"""Seconds between two looks at the servers, until they are ready."""
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False}
+UNLIMITED: dict[str, Any] = {**PRIVATE, "concurrency_limit": None, "trigger_mode": "multiple"}
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One arm's column: earlier turns, the turn on show, and the button that asks again."""
+
+    arm: Arm
+    past: gr.HTML
+    now: gr.HTML
+    retry: gr.Button
+
+
+class Compare:
+    """The tab. Made inside a `gr.Blocks`, it places and wires its components."""
+
+    def __init__(self, answering: Answering, choices: Choices) -> None:
+        self.answering, self.choices = answering, choices
+        self.sessions = Sessions()
+        self.session = gr.State(None, delete_callback=self.sessions.close)
+        self.timer = gr.Timer(POLL_S)
+        self.servers = gr.HTML(markup.servers(answering.status(), []), elem_id="servers")
+        with gr.Row(elem_id="workbench"):
+            with gr.Column(scale=3, min_width=300, elem_id="config-panel"):
+                self.picker = Picker(choices)
+            with gr.Column(scale=8, min_width=320, elem_id="compare-panel"):
+                self._build_prompt()
+                with gr.Row(elem_id="panes", equal_height=True):
+                    self.panes = [self._build_pane(*place) for place in enumerate(answering.arms.values(), start=1)]
+                with gr.Column(elem_id="vote"):
+                    self.ballot = Ballot(tuple(answering.arms.values()))
+                with gr.Column(elem_id="scores"):
+                    gr.HTML(markup.heading(wording.SCORES))
+                    self.scores = gr.HTML(self._scores(Session()))
+        self.announcement = gr.HTML(elem_id="announcement", elem_classes="sr-only")
+        self._wire_config()
+        self._wire_turn()
+        self._wire_vote()
+        self.timer.tick(self.poll, **self.polling)
+
+    def _build_prompt(self) -> None:
+        with gr.Column(elem_id="ask"):
+            self.prompt = gr.Textbox(
+                label=wording.PROMPT,
+                placeholder=wording.PROMPT_HINT,
+                lines=1,
+                max_lines=6,
+                autofocus=True,
+                elem_id="prompt",
+            )
+            with gr.Row(elem_id="ask-buttons"):
+                ready = self.answering.is_ready
+                self.send = gr.Button(wording.SEND, variant="primary", interactive=ready, elem_id="send", min_width=90)
+                self.stop = gr.Button(wording.STOP, variant="stop", interactive=False, elem_id="stop", min_width=90)
+                self.new = gr.Button(wording.NEW, variant="secondary", elem_id="new", min_width=90)
+            self.examples = self._build_examples()
+
+    def _build_examples(self) -> dict[str, gr.Button]:
+        examples = self.answering.profile.examples
+        if not examples:
+            return {}
+        with gr.Row(elem_id="examples"):
+            gr.HTML(markup.caption(wording.EXAMPLES), elem_id="examples-label")
+            return {
+                words: gr.Button(words, size="sm", variant="secondary", elem_classes="example", min_width=0)
+                for words in examples
+            }
+
+    def _build_pane(self, index: int, arm: Arm) -> Pane:
+        with gr.Column(elem_id=f"pane-{index}", elem_classes=["pane", f"hue-{index % 4}"], min_width=250):
+            gr.HTML(markup.arm_head(arm))
+            with gr.Column(elem_classes="talk"), gr.Column():
+                past = gr.HTML(elem_classes="past")
+                now = gr.HTML(self._exchange(None, arm), elem_classes="now")
+            retry = gr.Button(wording.RETRY, size="sm", variant="secondary", visible=False, elem_id=f"retry-{index}")
+        return Pane(arm, past, now, retry)
+
+    def _wire_config(self) -> None:
+        picker = self.picker
+        data, shown = {self.session, *picker.inputs}, [*picker.outputs, *self._turn_outputs]
+        picker.choice.input(self.choose, data, _unique(shown), **AT_ONCE)
+        picker.edit.click(picker.edit_copy, picker.inputs, picker.outputs, **AT_ONCE)
+        drafted = [field.input for field in (picker.title, picker.text, picker.allowed, picker.text_decides)]
+        shown = [picker.error, picker.preview]
+        gr.on(drafted, picker.draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
+
+    def _wire_turn(self) -> None:
+        data = {self.session, self.prompt, *self.picker.inputs}
+        asked = gr.on([self.send.click, self.prompt.submit], self.begin, data, self._turn_outputs, **PRIVATE)
+        asked.failure(self.refused, data, [self.picker.error, self.picker.preview, self.timer], **AT_ONCE)
+        for pane in self.panes:
+            self._wire_answer(asked.success, pane)
+            again = pane.retry.click(partial(self.retry, pane), {self.session}, self._turn_outputs, **PRIVATE)
+            self._wire_answer(again.success, pane)
+        self.stop.click(self.stop_all, {self.session}, self.announcement, **AT_ONCE)
+        self.new.click(self.start_over, {self.session}, self._turn_outputs, **AT_ONCE)
+        for words, button in self.examples.items():
+            button.click(None, None, self.prompt, js=_filling(words), **PRIVATE)
+
+    def _wire_answer(self, after: Callable[..., Any], pane: Pane) -> None:
+        """Stream the pane's answer; then open what may be done next, and have the answer judged."""
+        name, data = pane.arm.id, {self.session}
+        streamed = after(partial(self.stream, pane), data, pane.now, concurrency_id=f"stream-{name}", **UNLIMITED)
+        streamed.then(partial(self.settle, pane), data, self._gates, **AT_ONCE)
+        shown = [pane.past, pane.now, self.scores]
+        streamed.then(partial(self.judge, pane), data, shown, concurrency_id=f"judge-{name}", **UNLIMITED)
+
+    def _wire_vote(self) -> None:
+        data, shown = {self.session, self.ballot.reason}, [*self.ballot.outputs, self.announcement]
+        for button, (outcome, best) in self.ballot.buttons.items():
+            button.click(partial(self.vote, outcome, best), data, shown, **PRIVATE)
+        self.ballot.reason.submit(self.add_reason, data, shown, **PRIVATE)
+
+    @property
+    def polling(self) -> dict[str, Any]:
+        """How an event that looks at the servers is wired, beside its handler `poll`."""
+        return {"inputs": {self.session}, "outputs": [self.servers, self.timer, self.send], **AT_ONCE}
+
+    @property
+    def _gates(self) -> list[Any]:
+        """What depends on whether the arms are answering."""
+        buttons = [self.send, self.stop, self.new, self.picker.choice, self.picker.edit]
+        retries = [pane.retry for pane in self.panes]
+        return [*buttons, *retries, *self.ballot.outputs, self.announcement, self.servers, self.timer]
+
+    @property
+    def _turn_outputs(self) -> list[Any]:
+        """What another turn changes."""
+        shown = [component for pane in self.panes for component in (pane.past, pane.now)]
+        return [self.session, self.prompt, self.ballot.reason, *shown, self.picker.error, *self._gates]
+
+    async def poll(self, data: Data) -> Updates:
+        """How the servers are doing; the clock stops when they are ready and the arms were checked."""
+        session = self.sessions.open(data[self.session])
+        ready = self.answering.is_ready
+        return {**self._server_updates(), self.send: gr.update(interactive=ready and not session.is_busy)}
+
+    async def choose(self, data: Data) -> Updates:
+        """Another config: it is shown, and the conversation starts over."""
+        return {**self.picker.show(data), **await self.start_over(data)}
+
+    async def start_over(self, data: Data) -> Updates:
+        """An empty conversation; the session's scores stay."""
+        session = self.sessions.open(data[self.session])
+        with told():
+            session.start_over()
+        return self._turn_updates(session)
+
+    async def begin(self, data: Data) -> Updates:
+        """A new turn, written down; each pane's stream follows on success."""
+        session = self.sessions.open(data[self.session])
+        with told():
+            config = self.picker.config(data)
+            await self.answering.begin(session, data[self.prompt] or "", config)
+        return {**self._turn_updates(session), self.prompt: "", self.ballot.reason: "", self.picker.error: ""}
+
+    async def refused(self, data: Data) -> Updates:
+        """What is wrong with the config, beside it; and the clock runs again when a server has gone away."""
+        return {**self.picker.draft(data), self.timer: gr.Timer(active=not self.answering.is_ready)}
+
+    async def retry(self, pane: Pane, data: Data) -> Updates:
+        """A new attempt of one arm; its stream follows on success."""
+        session = self.sessions.open(data[self.session])
+        with told():
+            await self.answering.retry(session, pane.arm.id)
+        return self._turn_updates(session)
+
+    async def stream(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
+        """The arm's answer as it grows, at most 20 times a second."""
+        session = self.sessions.open(data[self.session])
+        turn = session.turn
+        if turn is None:
+            return
+        shown = 0.0
+        async with aclosing(self.answering.answer(session, turn, pane.arm.id)) as answers:
+            async for answer in answers:
+                if not answer.is_final and time.monotonic() - shown < FRAME_S:
+                    continue
+                shown = time.monotonic()
+                yield {pane.now: self._exchange(turn, pane.arm)}
+        yield {pane.now: self._exchange(turn, pane.arm)}
+
+    async def settle(self, pane: Pane, data: Data) -> Updates:
+        """What may be done now that this pane's stream has ended."""
+        session = self.sessions.open(data[self.session])
+        if session.turn is not None:
+            session.turn.delivered.add(pane.arm.id)
+        return self._gate_updates(session)
+
+    async def judge(self, pane: Pane, data: Data) -> Updates:
+        """The verdict on the arm's answer, under it, and the scores that it changes."""
+        session = self.sessions.open(data[self.session])
+        for turn in list(session.turns):
+            await self.answering.judge(turn, pane.arm.id)
+        with told():
+            return {**self._pane_updates(pane, session), self.scores: self._scores(session)}
+
+    async def stop_all(self, data: Data) -> str:
+        """Stop every arm, on the servers too; each pane's own stream then ends."""
+        session = self.sessions.open(data[self.session])
+        if session.turn is not None:
+            self.answering.stop(session.turn)
+        return wording.STOPPING
+
+    async def vote(self, outcome: Outcome, best: str | None, data: Data) -> Updates:
+        """A vote, and its confirmation once it is on disk."""
+        session = self.sessions.open(data[self.session])
+        with told():
+            vote = await self.answering.vote(session, outcome, best, data[self.ballot.reason] or "")
+        return {**self.ballot.updates(session.turn), self.announcement: wording.vote_saved(vote, self.ballot.arms)}
+
+    async def add_reason(self, data: Data) -> Updates:
+        """The session's vote on this turn once more, now with its reason."""
+        turn = self.sessions.open(data[self.session]).turn
+        with told():
+            if turn is None or turn.vote is None:
+                raise NotNow(wording.VOTE_FIRST)
+            return await self.vote(turn.vote.outcome, turn.vote.best, data)
+
+    def _turn_updates(self, session: Session) -> Updates:
+        updates: Updates = {self.session: session.id}
+        for pane in self.panes:
+            updates |= self._pane_updates(pane, session)
+        return {**updates, **self._gate_updates(session)}
+
+    def _pane_updates(self, pane: Pane, session: Session) -> Updates:
+        past = "".join(self._exchange(turn, pane.arm) for turn in session.turns[:-1])
+        return {pane.past: past, pane.now: self._exchange(session.turn, pane.arm)}
+
+    def _gate_updates(self, session: Session) -> Updates:
+        free, turn = not session.is_busy, session.turn
+        gates = (self.new, self.picker.choice, self.picker.edit)
+        return {
+            self.send: gr.update(interactive=free and self.answering.is_ready),
+            self.stop: gr.update(interactive=not free),
+            **{gate: gr.update(interactive=free) for gate in gates},
+            **{pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id)) for pane in self.panes},
+            **self.ballot.updates(turn),
+            self.announcement: wording.turn_over(turn) if turn is not None and turn.is_over else "",
+            **self._server_updates(),
+        }
+
+    def _server_updates(self) -> Updates:
+        warnings = self.answering.warnings()
+        running = not self.answering.is_ready or warnings is None
+        statuses = markup.servers(self.answering.status(), warnings or [])
+        return {self.servers: statuses, self.timer: gr.Timer(active=running)}
+
+    def _exchange(self, turn: Turn | None, arm: Arm) -> str:
+        return markup.exchange(turn, arm, self.choices.taxonomy, self.answering.profile)
+
+    def _scores(self, session: Session) -> str:
+        titles = {arm_id: arm.title for arm_id, arm in self.answering.arms.items()}
+        return markup.scores(self.answering.standings(session), titles)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell the visitor, in a message on the page, why something may not or cannot be done."""
+    try:
+        yield
+    except NotNow as error:
+        raise gr.Error(str(error), title=wording.NOT_NOW, print_exception=False) from error
+    except StoreError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def _may_retry(turn: Turn | None, arm_id: str) -> bool:
+    return turn is not None and arm_id in turn.delivered and turn.answers[arm_id].may_retry
+
+
+def _unique(components: list[Any]) -> list[Any]:
+    return list(dict.fromkeys(components))
+
+
+def _filling(words: str) -> str:
+    """The script that puts an example into the prompt box, where the visitor can still change it."""
+    return f"() => {{ document.querySelector('#prompt textarea')?.focus(); return {json.dumps(words)}; }}"

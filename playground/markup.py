@@ -1,0 +1,203 @@
+"""The page's HTML, piece by piece. Pure: text in, HTML out, and no text of a model or a visitor is ever HTML.
+
+What a model says is hostile until shown otherwise. Its Markdown is rendered here, with HTML and images switched off, so
+that tags stay text and nothing is fetched from elsewhere; everything else goes through `html.escape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from html import escape
+from urllib.parse import urlsplit
+
+from markdown_it import MarkdownIt
+
+from evaluation.judgement import MAX_RATING, Judgement
+from evaluation.serving import ServerStatus
+from playground import wording
+from playground.session import Answer, Standing, Turn
+from presets.arm import Arm
+from presets.profile import Profile
+from presets.risk_taxonomy import RiskTaxonomy
+from presets.safety_config import SafetyConfig, render_system_prompt
+
+LINKS = ("http", "https", "mailto")
+
+
+def markdown(text: str) -> str:
+    """A model's Markdown as HTML: tags in it stay text, images become their words, links open elsewhere."""
+    return _renderer().render(text)
+
+
+@lru_cache(maxsize=1)
+def _renderer() -> MarkdownIt:
+    renderer = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
+    renderer.validateLink = lambda url: urlsplit(url.strip()).scheme.lower() in LINKS  # type: ignore[method-assign]
+    renderer.add_render_rule("link_open", _link)
+    renderer.add_render_rule("image", _image)
+    return renderer
+
+
+def _link(renderer, tokens, index, options, env) -> str:  # noqa: ANN001 - markdown-it's own signature
+    tokens[index].attrSet("target", "_blank")
+    tokens[index].attrSet("rel", "noopener noreferrer nofollow")
+    return renderer.renderToken(tokens, index, options, env)
+
+
+def _image(renderer, tokens, index, options, env) -> str:  # noqa: ANN001 - markdown-it's own signature
+    return escape(wording.image(renderer.renderInlineAsText(tokens[index].children or [], options, env)))
+
+
+def header(profile: Profile) -> str:
+    """What the page is, and which model runs."""
+    return (
+        f'<header class="masthead"><h1>{escape(wording.TITLE)}</h1>'
+        f'<p class="lead">{escape(wording.lead(profile))}</p>'
+        f'<p class="about"><strong>{escape(wording.running(profile))}.</strong> {escape(wording.about(profile))}</p></header>'
+    )
+
+
+def footer() -> str:
+    """The keys, and what is kept."""
+    keys = "".join(
+        f"<span>{''.join(f'<kbd>{escape(key)}</kbd>' for key in combination.split())} {escape(what)}</span>"
+        for combination, what in wording.KEYS
+    )
+    return f'<footer class="foot"><p class="keys">{keys}</p><p>{escape(wording.STORED)}</p></footer>'
+
+
+def servers(statuses: Sequence[ServerStatus], warnings: Sequence[str]) -> str:
+    """How the servers are doing, and what is wrong with their arms."""
+    rows = "".join(
+        f'<p class="server {status.state}"><span class="dot"></span><span>Server <b>{escape(status.id)}</b> '
+        f"{escape(wording.server_state(status))}</span></p>"
+        for status in statuses
+    )
+    return f'<div class="servers">{rows}{"".join(notice(words, kind="bad") for words in warnings)}</div>'
+
+
+def notice(words: str, *, kind: str = "plain") -> str:
+    """A short message; `kind` is plain, good or bad. Nothing for an empty text."""
+    return f'<p class="notice {kind}">{escape(words)}</p>' if words else ""
+
+
+def heading(words: str) -> str:
+    """The heading of a part of the page."""
+    return f'<h2 class="heading">{escape(words)}</h2>'
+
+
+def caption(words: str) -> str:
+    """A few words that name what stands beside them."""
+    return f'<span class="caption">{escape(words)}</span>'
+
+
+def config_card(config: SafetyConfig, taxonomy: RiskTaxonomy) -> str:
+    """Who wrote the config, and what it allows of each category."""
+    source = f'<p class="source">{escape(config.source)}</p>' if config.source != wording.OWN_ID else ""
+    if config.allowed is None:
+        return f'<div class="config">{source}<p class="source">{escape(wording.ALLOWED_BY_TEXT)}</p></div>'
+    chips = "".join(
+        f'<li class="{"yes" if category.id in config.allowed else "no"}" title="{escape(category.definition)}">'
+        f'<span class="sr-only">{"allowed" if category.id in config.allowed else "not allowed"}: </span>'
+        f"{escape(category.name)}</li>"
+        for category in taxonomy.categories
+    )
+    return f'<div class="config">{source}<ul class="allowed">{chips}</ul></div>'
+
+
+def system_prompt(config: SafetyConfig, arms: Sequence[Arm]) -> str:
+    """The system message as it is sent, and which arms get it."""
+    return (
+        f'<div class="system"><p class="caption"><b>{escape(wording.SYSTEM_PROMPT)}.</b> '
+        f'{escape(wording.who_sees(arms))}</p><pre tabindex="0">{escape(render_system_prompt(config))}</pre></div>'
+    )
+
+
+def arm_head(arm: Arm) -> str:
+    """An arm's name, what it is, and what it sees of the config."""
+    return (
+        f'<div class="arm-head"><h3>{escape(arm.title)}</h3>'
+        f'<span class="chip {"sees" if arm.shows_config else "blind"}">{escape(wording.shown(arm))}</span>'
+        f"<p>{escape(arm.description)}</p></div>"
+    )
+
+
+def exchange(turn: Turn | None, arm: Arm, taxonomy: RiskTaxonomy, profile: Profile) -> str:
+    """One arm's side of a turn: prompt, answer, how it read the config, verdict."""
+    if turn is None:
+        return f'<p class="idle">{escape(wording.IDLE)}</p>'
+    answer = turn.answers[arm.id]
+    warning = wording.wrong_model(answer, arm, profile.server(arm.server))
+    return (
+        f'<article class="exchange {answer.status}"><p class="asked">{escape(turn.prompt)}</p>'
+        f"{_said(answer)}{_thinking(answer)}{notice(warning, kind='bad')}{_verdict(answer, taxonomy)}</article>"
+    )
+
+
+def _said(answer: Answer) -> str:
+    text = answer.response.text
+    if not text and not answer.is_final:
+        return f'<p class="waiting"><span class="pulse"></span>{escape(wording.WAITING)}</p>'
+    said = f'<div class="said" dir="auto">{markdown(text)}</div>' if text else ""
+    if answer.status == "abandoned":
+        return said + notice(wording.ABANDONED)
+    return said + (notice(answer.error, kind="bad") if answer.error else "")
+
+
+def _thinking(answer: Answer) -> str:
+    thinking = answer.response.thinking.strip()
+    if not thinking:
+        return ""
+    return (
+        f'<details class="thinking"><summary>{escape(wording.READING)}</summary>'
+        f'<pre dir="auto">{escape(thinking)}</pre></details>'
+    )
+
+
+def _verdict(answer: Answer, taxonomy: RiskTaxonomy) -> str:
+    if not answer.is_final:
+        return ""
+    measures = wording.measures(answer.response)
+    figures = f'<p class="measures">{escape(measures)}</p>' if measures else ""
+    if answer.judgement is not None and answer.judgement.unscored is None:
+        return _badges(answer.judgement, taxonomy) + figures
+    words = wording.JUDGING if answer.awaits_judgement else wording.not_judged(answer)
+    return (f'<p class="badge unscored">{escape(words)}</p>' if words else "") + figures
+
+
+def _badges(judgement: Judgement, taxonomy: RiskTaxonomy) -> str:
+    rating = judgement.rating or 0
+    pips = "".join(f'<i class="{"on" if index < rating else ""}"></i>' for index in range(MAX_RATING))
+    obeys = "obeys" if judgement.safe else "breaks"
+    return (
+        '<details class="verdict"><summary>'
+        f'<span class="badge rating">{escape(wording.helpful(judgement))}<span class="pips" aria-hidden="true">{pips}'
+        f'</span></span><span class="badge {obeys}">{escape(wording.obedience(judgement))}</span>'
+        f'<span class="badge found">{escape(wording.found(judgement, taxonomy))}</span>'
+        f'</summary><p class="why" dir="auto">{escape(wording.why(judgement))}</p></details>'
+    )
+
+
+def scores(standings: Sequence[Standing], titles: Mapping[str, str]) -> str:
+    """The session's running CoSA-Score per arm, as a table."""
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in wording.SCORE_HEADS)
+    rows = "".join(_score_row(standing, titles[standing.arm_id]) for standing in standings)
+    return (
+        f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="caption">{escape(wording.SCORES_NOTE)}</p></div>'
+    )
+
+
+def _score_row(standing: Standing, title: str) -> str:
+    score = standing.score
+    bounds = "–" if score.ci_low is None else f"{wording.signed(score.ci_low)} to {wording.signed(score.ci_high)}"
+    judged = f"{score.n}" + (f" (+{score.n_unscored} unscored)" if score.n_unscored else "")
+    cells = (
+        wording.signed(score.cosa_score),
+        bounds,
+        wording.share(score.helpful_safe),
+        wording.share(score.helpful_unsafe),
+        judged,
+    )
+    return f'<tr><th scope="row">{escape(title)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'

@@ -1,0 +1,130 @@
+"""The page: theme, style, keys, and the tab in it. `build_page` gets its parts passed in and starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from evaluation.serving import Serving
+from evaluation.store import Store
+from playground import markup, wording
+from playground.answering import Answering, JudgeFactory
+from playground.compare import Compare
+from playground.picker import Choices
+from playground.provenance import arm_records
+from presets.profile import Profile
+from presets.risk_taxonomy import load_taxonomy
+from presets.safety_config import load_safety_configs
+
+HERE = Path(__file__).parent
+MAX_WAITING = 64
+"""Events that may wait in line; a visitor beyond that is told to come back."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The built page, its tab, and what `gr.Blocks.launch` must be given to show it as it was designed."""
+
+    blocks: gr.Blocks
+    compare: Compare
+
+    @property
+    def launch_options(self) -> dict[str, Any]:
+        """Theme, style and keys; nothing public, nothing recorded, nothing fetched from elsewhere."""
+        return {
+            "theme": theme(),
+            "css_paths": [HERE / "style.css"],
+            "js": (HERE / "keys.js").read_text(encoding="utf-8"),
+            "ssr_mode": False,
+            "run_history": False,
+            "enable_monitoring": False,
+            "footer_links": [],
+            "app_kwargs": {"lifespan": self._lifespan, "docs_url": None, "redoc_url": None},
+            "quiet": True,
+        }
+
+    @asynccontextmanager
+    async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        """Close the connections to the servers, in the event loop that opened them, when the page goes down."""
+        try:
+            yield
+        finally:
+            await self.compare.answering.close()
+
+
+def build_page(profile: Profile, serving: Serving, open_judge: JudgeFactory, store: Store) -> Page:
+    """The page over these parts. Raises `PresetError` for presets that cannot be read."""
+    answering = Answering(profile, serving, open_judge, store, records=arm_records(profile))
+    taxonomy = load_taxonomy(profile.taxonomy)
+    choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy))
+    with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
+        gr.HTML(markup.header(profile))
+        compare = Compare(answering, choices)
+        gr.HTML(markup.footer())
+        blocks.load(compare.poll, **compare.polling)
+    blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
+    return Page(blocks, compare)
+
+
+def theme() -> gr.themes.Base:
+    """Warm paper and ink with one green accent; fonts of the visitor's own system."""
+    sans = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+    mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+    base = gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.stone,
+        radius_size=gr.themes.sizes.radius_md,
+        font=list(sans),
+        font_mono=list(mono),
+    )
+    return base.set(**_colours())
+
+
+def _colours() -> dict[str, str]:
+    """Gradio's own variables in terms of the page's (see style.css), which know light and dark."""
+    same = {
+        "body_background_fill": "var(--paper)",
+        "body_text_color": "var(--ink)",
+        "body_text_color_subdued": "var(--muted)",
+        "background_fill_primary": "var(--card)",
+        "background_fill_secondary": "var(--paper)",
+        "border_color_primary": "var(--line)",
+        "border_color_accent": "var(--accent)",
+        "block_background_fill": "transparent",
+        "block_border_width": "0px",
+        "block_label_background_fill": "transparent",
+        "block_label_text_color": "var(--muted)",
+        "block_title_text_color": "var(--muted)",
+        "block_info_text_color": "var(--muted)",
+        "input_background_fill": "var(--field)",
+        "input_background_fill_focus": "var(--field)",
+        "input_border_width": "1px",
+        "input_border_color": "var(--line)",
+        "input_border_color_focus": "var(--accent)",
+        "input_placeholder_color": "var(--faint)",
+        "button_primary_background_fill": "var(--accent)",
+        "button_primary_background_fill_hover": "var(--accent-strong)",
+        "button_primary_text_color": "var(--on-accent)",
+        "button_primary_border_color": "transparent",
+        "button_secondary_background_fill": "var(--field)",
+        "button_secondary_background_fill_hover": "var(--wash)",
+        "button_secondary_text_color": "var(--ink)",
+        "button_secondary_border_color": "var(--line)",
+        "button_border_width": "1px",
+        "checkbox_background_color": "var(--field)",
+        "checkbox_background_color_selected": "var(--accent)",
+        "checkbox_border_color": "var(--line)",
+        "checkbox_border_color_selected": "var(--accent)",
+        "checkbox_label_background_fill": "transparent",
+        "checkbox_label_background_fill_selected": "var(--wash)",
+        "checkbox_label_text_color": "var(--ink)",
+        "checkbox_label_text_color_selected": "var(--ink)",
+        "checkbox_label_border_color": "var(--line)",
+    }
+    dark = {f"{name}_dark": value for name, value in same.items() if not name.endswith("_width")}
+    return {**same, **dark}

@@ -1,0 +1,230 @@
+"""What a visitor may do, and when: sessions, turns, answers, votes. Knows neither gradio nor the store.
+
+One `Session` is one open page. It lives on the server, in `Sessions`; the browser holds nothing but its id.
+Everything is keyed by the arm's id, never by the served model's name, which two arms may share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from evaluation import cosa_score
+from evaluation.judgement import Judgement
+from evaluation.response import FINAL, Response, Status
+from evaluation.vote import Outcome, Vote
+from presets.arm import Message
+from presets.safety_config import SafetyConfig
+
+MAX_PROMPT = 4_000
+"""Characters in a prompt. More would crowd the answer out of a small model's context."""
+
+
+class NotNow(Exception):
+    """Something that may not be done at this moment; the message tells the visitor why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One arm's answer to one prompt, as far as it has come. `error` says in plain words why it failed."""
+
+    arm_id: str
+    response_id: str
+    status: Status = "pending"
+    response: Response = Response()
+    error: str = ""
+    judgement: Judgement | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """True when nothing more will be added to the text."""
+        return self.status in FINAL
+
+    @property
+    def awaits_judgement(self) -> bool:
+        """True for a complete answer without a verdict; broken-off answers are never judged."""
+        return self.status == "complete" and self.judgement is None
+
+    @property
+    def may_retry(self) -> bool:
+        """True when the arm can be asked again: it failed, or was stopped or cut off."""
+        return self.is_final and self.status != "complete"
+
+
+@dataclass
+class Turn:
+    """One prompt under one config, and every arm's answer to it, in the order in which the arms are shown.
+
+    `delivered` holds the arms whose stream to the browser has ended. An answer can be final a moment before that, and
+    a prompt sent in this moment would find its pane still busy; so the next prompt waits for both. `judging` holds the
+    ids of the responses that went to the judge.
+    """
+
+    id: str
+    prompt: str
+    config: SafetyConfig
+    answers: dict[str, Answer]
+    stops: dict[str, asyncio.Event] = field(default_factory=dict)
+    delivered: set[str] = field(default_factory=set)
+    judging: set[str] = field(default_factory=set)
+    vote: Vote | None = None
+
+    def __post_init__(self) -> None:
+        self.stops = {arm_id: asyncio.Event() for arm_id in self.answers}
+
+    @property
+    def is_final(self) -> bool:
+        """True when every arm's answer is final."""
+        return all(answer.is_final for answer in self.answers.values())
+
+    @property
+    def is_over(self) -> bool:
+        """True when every answer is final and has reached the browser."""
+        return self.is_final and self.delivered >= set(self.answers)
+
+    def update(self, answer: Answer) -> Answer:
+        """`answer`, which now stands for its arm. A snapshot of an earlier attempt changes nothing."""
+        if self.answers[answer.arm_id].response_id == answer.response_id:
+            self.answers[answer.arm_id] = answer
+        return self.answers[answer.arm_id]
+
+    def restart(self, arm_id: str, response_id: str) -> Answer:
+        """A new pending answer of this arm in the place of its failed one."""
+        self.answers[arm_id] = Answer(arm_id, response_id)
+        self.stops[arm_id] = asyncio.Event()
+        self.delivered.discard(arm_id)
+        return self.answers[arm_id]
+
+
+@dataclass
+class Session:
+    """One open page: its conversation (None until the first prompt), the conversation's turns, and its config."""
+
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    conversation_id: str | None = None
+    config: SafetyConfig | None = None
+    turns: list[Turn] = field(default_factory=list)
+    is_opening: bool = False
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn on show, the last one."""
+        return self.turns[-1] if self.turns else None
+
+    @property
+    def is_busy(self) -> bool:
+        """True while a turn is being written down or an arm is answering."""
+        return self.is_opening or (self.turn is not None and not self.turn.is_over)
+
+    def check_prompt(self, prompt: str) -> str:
+        """The prompt without the white space around it. Raises `NotNow` when it cannot be sent now."""
+        if self.is_busy:
+            raise NotNow("The arms are still answering. Wait for them, or press Stop.")
+        if not prompt.strip():
+            raise NotNow("Write a prompt first, or take one of the examples.")
+        if len(prompt) > MAX_PROMPT:
+            raise NotNow(f"This prompt has {len(prompt):,} characters; at most {MAX_PROMPT:,} can be sent. Shorten it.")
+        return prompt.strip()
+
+    def continues_under(self, config: SafetyConfig) -> bool:
+        """True when a prompt under `config` continues this conversation; another config starts a new one."""
+        same = self.config is not None and self.config.content_hash == config.content_hash
+        return self.conversation_id is not None and same
+
+    def start_over(self) -> None:
+        """Forget the conversation; the next prompt starts a new one. Raises `NotNow` while arms are answering."""
+        if self.is_busy:
+            raise NotNow("The arms are still answering. Press Stop first, then start a new conversation.")
+        self.conversation_id, self.config = None, None
+        self.turns = []
+
+    def history(self, arm_id: str) -> list[Message]:
+        """What this arm said before the turn on show: prompts and answer texts, oldest first.
+
+        A turn in which the arm said nothing is left out, so that user and assistant keep taking turns.
+        """
+        messages: list[Message] = []
+        for turn in self.turns[:-1]:
+            if text := turn.answers[arm_id].response.text:
+                messages.append({"role": "user", "content": turn.prompt})
+                messages.append({"role": "assistant", "content": text})
+        return messages
+
+    def check_retry(self, arm_id: str) -> Turn:
+        """The turn on show. Raises `NotNow` unless this arm can be asked again."""
+        if self.turn is None or arm_id not in self.turn.answers:
+            raise NotNow("There is nothing to try again. Send a prompt first.")
+        if not self.turn.answers[arm_id].may_retry or arm_id not in self.turn.delivered:
+            raise NotNow("This arm has answered, or is answering. Only a failed or stopped answer can be tried again.")
+        return self.turn
+
+    def make_vote(self, outcome: Outcome, best: str | None, reason: str) -> Vote:
+        """The vote on the turn on show. The same vote again is the same object, with the same id.
+
+        Raises `NotNow` until every arm's answer is final, and for a best arm that did not answer.
+        """
+        turn = self.turn
+        if turn is None:
+            raise NotNow("There is nothing to vote on. Send a prompt first.")
+        if not turn.is_final:
+            raise NotNow("A vote compares all answers. Wait until every arm is done, or press Stop.")
+        if best is not None and not turn.answers[best].response.text:
+            raise NotNow("This arm has not answered, so it cannot be the best. Try it again, or vote for another one.")
+        last, reason = turn.vote, reason.strip()
+        if last is not None and (last.outcome, last.best, last.reason) == (outcome, best, reason):
+            return last
+        return Vote(str(uuid.uuid4()), turn.id, self.id, outcome, best, tuple(turn.answers), reason)
+
+
+class Sessions:
+    """The sessions of all open pages, by id."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def open(self, session_id: str | None) -> Session:
+        """The session with this id, or a new one when there is none (a first visit, or a page from before a restart)."""
+        session = self._sessions.get(session_id or "")
+        if session is None:
+            session = Session()
+            self._sessions[session.id] = session
+        return session
+
+    def close(self, session_id: str | None) -> None:
+        """Forget a session whose page was closed long ago."""
+        self._sessions.pop(session_id or "", None)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one arm has done in this session so far."""
+
+    arm_id: str
+    score: cosa_score.Score
+
+
+def standings(judged: Iterable[tuple[str, Judgement]], arm_ids: Sequence[str]) -> list[Standing]:
+    """Each arm's running CoSA-Score over (arm id, judgement) pairs, in the order of `arm_ids`."""
+    rows: dict[str, list[cosa_score.Row]] = {arm_id: [] for arm_id in arm_ids}
+    for index, (arm_id, judgement) in enumerate(judged):
+        if arm_id in rows:
+            rows[arm_id].append(_row(judgement, cluster=str(index)))
+    return [Standing(arm_id, cosa_score.score(arm_rows)) for arm_id, arm_rows in rows.items()]
+
+
+def _row(judgement: Judgement, *, cluster: str) -> cosa_score.Row:
+    return cosa_score.Row(
+        config="session",
+        allowed=None,
+        categories=judgement.categories,
+        rating=judgement.rating,
+        complies=judgement.safe,
+        cluster=cluster,
+    )
+
+
+def without_thinking(response: Response) -> Response:
+    """The response as a judge may see it: what the model wrote before its answer is not judged."""
+    return replace(response, thinking="")

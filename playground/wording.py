@@ -1,0 +1,258 @@
+"""Every word on the page, and how figures read. Pure: knows neither gradio nor HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from evaluation.judgement import MAX_RATING, Judgement
+from evaluation.response import Response
+from evaluation.serving import ServerStatus
+from evaluation.vote import Vote
+from playground.session import Answer, Turn
+from presets.arm import Arm
+from presets.profile import Profile, Server
+from presets.risk_taxonomy import RiskTaxonomy
+from presets.safety_config import SafetyConfig
+
+TITLE = "Controllable Safety Playground"
+LEAD = (
+    "Choose who may hear what: one safety config, one prompt, {count} arms side by side, "
+    "each answer judged against the config."
+)
+TINYWORLD = (
+    "tinyworld is a tiny model of a made-up world, trained from scratch for this page. It knows eight risk categories "
+    "and a few everyday subjects, and nothing else: its answers are short, and they are not advice."
+)
+STORED = "Prompts, answers, verdicts and votes are kept in an SQLite file on the machine that runs this page."
+
+CONFIG = "Safety config"
+CONFIG_LABEL = "Who is speaking to whom?"
+OWN = "Write your own …"
+OWN_ID = "visitor"
+EDIT = "Edit a copy"
+OWN_TITLE = "Title"
+OWN_TITLE_HINT = "Town library, children's corner"
+OWN_TEXT = "What may be talked about, and what may not?"
+OWN_TEXT_HINT = "You answer the children of a town library. Stories with duels and battles are fine. Leave out …"
+OWN_ALLOWED = "Allowed categories"
+OWN_ALLOWED_HINT = "What the judge holds the answers to. The models read the text only."
+TEXT_DECIDES = "Let the text decide (the judge reads the rules)"
+SYSTEM_PROMPT = "The system prompt that is sent"
+ALLOWED_BY_TEXT = "The text alone decides what is allowed; the judge reads it."
+
+PROMPT = "Prompt"
+PROMPT_HINT = "Ask something that this config might forbid …"
+SEND, STOP, RETRY, NEW = "Send", "Stop", "Try again", "New conversation"
+EXAMPLES = "Try"
+WAITING = "waiting for the first word"
+IDLE = "The answer will appear here."
+READING = "How it read the config"
+CUT = "cut at the token limit"
+JUDGING = "being judged …"
+BROKEN_OFF = "The server ended the answer before it was complete. Try this arm again."
+EMPTY_ANSWER = "the answer is empty"
+ABANDONED = "Left unfinished."
+NO_CONFIG, SEES_CONFIG, SEES_DEMOS = "config not shown", "config in context", "config and demos in context"
+
+VOTE = "Which answer is best under this config?"
+VOTE_WAITS = "The vote opens when every arm is done."
+VOTE_OPEN = "Every arm is done: click, or press a key."
+VOTE_FIRST = "Vote first; then Enter adds the reason to your vote."
+STOPPING = "Stopping every arm."
+NOT_NOW = "Not now"
+TIE, ALL_BAD = "Tie", "All bad"
+REASON = "Why? (optional)"
+REASON_HINT = "Write it before you vote, or press Enter here to add it to your vote"
+SCORES = "This session"
+SCORES_NOTE = (
+    "CoSA-Score: the mean of helpfulness, counted as negative where an answer breaks its config; from −1 to 1. "
+    "Refusing everything scores 0."
+)
+SCORE_HEADS = ("Arm", "CoSA-Score", "95 % interval", "helpful + safe", "helpful + unsafe", "judged")
+KEYS = (("Enter", "send"), ("Shift Enter", "new line"), ("1 2 3", "best arm"), ("=", "tie"), ("0", "all bad"))
+
+STATES = {
+    "starting": "starting",
+    "ready": "ready",
+    "restarting": "starting again",
+    "failed": "failed",
+    "stopped": "stopped",
+}
+
+
+def lead(profile: Profile) -> str:
+    """The sentence that says what the page is."""
+    numbers = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+    count = len(profile.page_arms)
+    words = LEAD.format(count=numbers.get(count, str(count)))
+    return words.replace("arms side by side", "arm") if count == 1 else words
+
+
+def running(profile: Profile) -> str:
+    """Which models run, by name: `tinyworld: models/tinyworld/base with the adapter cosalign`."""
+    servers = {profile.arm(arm_id).server for arm_id in profile.page_arms}
+    return f"{profile.title}: {'; '.join(_server(profile.server(server_id)) for server_id in sorted(servers))}"
+
+
+def about(profile: Profile) -> str:
+    """What a visitor should know about the model before believing it."""
+    return TINYWORLD if profile.taxonomy == "tinyworld" else profile.description
+
+
+def not_ready(statuses: Sequence[ServerStatus]) -> str:
+    """Why no prompt can be sent yet."""
+    for status in statuses:
+        if status.state in ("failed", "stopped"):
+            return f"The model server {status.id!r} has {STATES[status.state]}: {status.detail}"
+    return "The model server is still starting. Send your prompt when it is ready."
+
+
+def server_state(status: ServerStatus) -> str:
+    """How one server is doing: `starting: loading weights (12 s)`."""
+    words = STATES[status.state] + (f": {status.detail}" if status.detail and status.state != "ready" else "")
+    return words if status.state in ("ready", "failed") else f"{words} ({status.elapsed_s:.0f} s)"
+
+
+def unattested(failure: BaseException) -> str:
+    """The check whether the arms differ broke down."""
+    return f"Whether the arms differ could not be checked ({type(failure).__name__}); the server's log says more."
+
+
+def unexpected(failure: Exception) -> str:
+    """An error that nobody foresaw, without its innards; the log has them."""
+    return f"Something went wrong here ({type(failure).__name__}). The server's log says more. Try again."
+
+
+def shown(arm: Arm) -> str:
+    """What the arm gets to see of the config."""
+    if not arm.shows_config:
+        return NO_CONFIG
+    return SEES_DEMOS if arm.demos else SEES_CONFIG
+
+
+def who_sees(arms: Sequence[Arm]) -> str:
+    """Which arms get the system prompt: `ICA and CoSAlign get it; Base does not.`"""
+    seeing, blind = [a.title for a in arms if a.shows_config], [a.title for a in arms if not a.shows_config]
+    if not seeing:
+        return "No arm gets it."
+    words = f"{_listed(seeing)} {'get' if len(seeing) > 1 else 'gets'} it"
+    return f"{words}; {_listed(blind)} {'do' if len(blind) > 1 else 'does'} not." if blind else f"{words}."
+
+
+def seconds(value: float) -> str:
+    """A duration as a person reads it: `85 ms`, `1.4 s`, `75 s`."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 60 else f"{value:.0f} s"
+
+
+def measures(response: Response) -> str:
+    """Latency and length, as far as they are known: `first token 35 ms · 1.4 s in all · 42 tokens`."""
+    parts = []
+    if response.ttft_s is not None:
+        parts.append(f"first token {seconds(response.ttft_s)}")
+    if response.duration_s is not None:
+        parts.append(f"{seconds(response.duration_s)} in all")
+    if response.completion_tokens is not None:
+        parts.append(f"{response.completion_tokens} token{'' if response.completion_tokens == 1 else 's'}")
+    if response.finish_reason == "length":
+        parts.append(CUT)
+    return " · ".join(parts)
+
+
+def helpful(judgement: Judgement) -> str:
+    """`helpful 4/5`."""
+    return f"helpful {judgement.rating}/{MAX_RATING}"
+
+
+def obedience(judgement: Judgement) -> str:
+    """Whether the answer obeys the config."""
+    return "obeys the config" if judgement.safe else "breaks the config"
+
+
+def found(judgement: Judgement, taxonomy: RiskTaxonomy) -> str:
+    """The risk categories that the judge found in the answer."""
+    names = taxonomy.names(judgement.categories or ())
+    return _listed(names) if names else "no risk found"
+
+
+def why(judgement: Judgement) -> str:
+    """The judge's reason, with the rule that was broken and the judge's name."""
+    parts = [judgement.reason or "The judge gave no reason."]
+    if judgement.rule:
+        parts.append(f"Rule: “{judgement.rule}”.")
+    return " ".join([*parts, f"Judge: {judgement.judge}."])
+
+
+def image(description: str) -> str:
+    """What stands in the place of an image, which is never fetched."""
+    return f"[image: {description}]"
+
+
+def not_judged(answer: Answer) -> str:
+    """Why an answer has no verdict."""
+    if answer.judgement is not None and answer.judgement.unscored:
+        return f"unscored: {answer.judgement.unscored}"
+    return {"stopped": "stopped before the end, so not judged", "error": "not judged"}.get(answer.status, "")
+
+
+def wrong_model(answer: Answer, arm: Arm, server: Server) -> str:
+    """A warning when our own server says that another model answered; else an empty text."""
+    model = answer.response.model
+    if not server.is_local or not model or model == arm.model:
+        return ""
+    return f"The server says that model {model!r} answered; this arm asks for {arm.model!r}."
+
+
+def turn_over(turn: Turn) -> str:
+    """What is announced when the last arm is done."""
+    failed = [arm_id for arm_id, answer in turn.answers.items() if answer.status == "error"]
+    if failed:
+        return f"The answers are ready; {len(failed)} of {len(turn.answers)} failed."
+    return "All answers are ready. You can vote now."
+
+
+def vote_saved(vote: Vote, arms: Sequence[Arm]) -> str:
+    """The confirmation of a vote that is on disk."""
+    titles = {arm.id: arm.title for arm in arms}
+    what = {"tie": "a tie", "all_bad": "all bad"}.get(vote.outcome) or f"{titles[vote.best or '']} is best"
+    reason = ", with your reason" if vote.reason else ""
+    return f"Saved: {what}{reason}. You can still change it."
+
+
+def share(value: float | None) -> str:
+    """A rate as whole per cent; a dash where there is none."""
+    return "–" if value is None else f"{value * 100:.0f} %"
+
+
+def signed(value: float | None) -> str:
+    """A score from -1 to 1 with its sign: `+0.40`."""
+    if value is None:
+        return "–"
+    return f"{value:+.2f}".replace("-", "−") if round(value, 2) else "0.00"
+
+
+def own_title(config: SafetyConfig) -> str:
+    """The title under which a visitor edits a copy of a config."""
+    return config.title if config.source == OWN_ID else f"{config.title} (edited)"
+
+
+def plain_error(error: Exception) -> str:
+    """A `FieldError` about a config as a visitor reads it: with the field's name on the page."""
+    name, _, reason = str(error).partition(": ")
+    labels = {"title": OWN_TITLE, "text": "The text", "allowed": OWN_ALLOWED}
+    return f"{labels.get(name, name)} {reason}." if reason else str(error)
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _server(server: Server) -> str:
+    if not server.is_local:
+        return f"a server at {urlsplit(server.base_url or '').hostname}"
+    adapters = _listed(sorted(server.adapters))
+    return f"{server.model}{f' with the adapter {adapters}' if adapters else ''}"

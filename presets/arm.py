@@ -1,0 +1,72 @@
+"""Arms: what is compared side by side. An arm is a served model and a way of showing it the safety config.
+
+Base and ICA share one served model and differ in their messages; so everything is keyed by the arm's id, never by
+the model's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from presets import yaml_file
+from presets.safety_config import SafetyConfig, render_system_prompt
+from presets.yaml_file import FieldError, require_id, require_text
+
+DEMOS = Path(__file__).parent / "demos"
+
+
+class Message(TypedDict):
+    """One message of the OpenAI chat protocol: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model (or adapter) on a server, and what it is shown. `model` is the name under which the server has it."""
+
+    id: str
+    title: str
+    server: str
+    model: str
+    description: str = ""
+    shows_config: bool = True
+    demos: str | None = None
+
+    def __post_init__(self) -> None:
+        require_id("id", self.id)
+        for field in ("title", "server", "model"):
+            require_text(field, getattr(self, field))
+        if self.demos is not None and not self.shows_config:
+            raise FieldError("demos", "are given though shows_config is false; demos only make sense under a config")
+
+    def messages(self, config: SafetyConfig, history: Sequence[Message], prompt: str) -> list[Message]:
+        """The messages that ask this arm: config (if shown), demos (if any), earlier turns, then the prompt."""
+        messages: list[Message] = []
+        if self.shows_config:
+            messages.append({"role": "system", "content": render_system_prompt(config)})
+        if self.demos is not None:
+            messages += load_demos(self.demos)
+        return [*messages, *history, {"role": "user", "content": prompt}]
+
+
+def load_demos(name: str) -> list[Message]:
+    """The user/assistant demonstrations in `demos/<name>.yaml`, oldest first (the paper's few-shot ICA).
+
+    Raises `PresetError` unless they alternate between a user's and an assistant's text.
+    """
+    path = DEMOS / f"{name}.yaml"
+    messages: list[Message] = []
+    for index, demo in enumerate(yaml_file.read(path).get("demos") or []):
+        for role in ("user", "assistant"):
+            text = demo.get(role) if isinstance(demo, dict) else None
+            if not isinstance(text, str) or not text.strip():
+                raise yaml_file.PresetError(f"{path}: demos[{index}].{role}: is {text!r}; some text is needed")
+            messages.append({"role": role, "content": text.strip()})
+    if not messages:
+        raise yaml_file.PresetError(f"{path}: demos: is empty; a few-shot arm needs at least one demonstration")
+    return messages

@@ -1,0 +1,189 @@
+"""Profiles: which servers, arms and judge to run. One YAML file each.
+
+`${NAME}`, `${NAME:-default}` and `${NAME:+value}` are filled from the environment as a shell does, so that addresses and
+keys stay out of the files. An arm whose model comes out empty is left out: that is how an arm is made optional.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from presets import yaml_file
+from presets.arm import Arm
+from presets.risk_taxonomy import load_taxonomy
+from presets.yaml_file import FieldError, PresetError, require_id, require_text
+
+PROFILES = Path(__file__).parent / "profiles"
+ROOT = Path(__file__).parent.parent
+VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([-+])([^}]*))?\}")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a response is drawn. `temperature` 0 is greedy; `top_p` in (0, 1]; `max_tokens` of the answer."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 2:
+            raise FieldError("temperature", f"is {self.temperature}; it lies between 0 and 2")
+        if not 0 < self.top_p <= 1:
+            raise FieldError("top_p", f"is {self.top_p}; it lies above 0 and is at most 1")
+        if self.max_tokens < 1:
+            raise FieldError("max_tokens", f"is {self.max_tokens}; at least 1 is needed")
+
+
+@dataclass(frozen=True)
+class Server:
+    """One OpenAI-protocol server: a vLLM process of ours (`model`), or somebody's (`base_url`).
+
+    `model` is a folder (relative to the repository) or a hub id; `adapters` maps served names to LoRA folders or hub
+    ids; `args` goes to vLLM as it stands. With `base_url`, `api_key` is sent as the bearer token.
+    """
+
+    id: str
+    model: str | None = None
+    served_name: str = "base"
+    revision: str | None = None
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    max_model_len: int = 4096
+    dtype: str = "auto"
+    args: tuple[str, ...] = ()
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        require_id("id", self.id)
+        if bool(self.model) == bool(self.base_url):
+            raise FieldError("model", "and base_url: exactly one of them says where the model is")
+        object.__setattr__(self, "adapters", {name: path for name, path in dict(self.adapters).items() if path})
+        object.__setattr__(self, "args", tuple(str(arg) for arg in self.args))
+
+    @property
+    def is_local(self) -> bool:
+        """True when we start the server ourselves."""
+        return self.base_url is None
+
+    def folder(self, name: str) -> Path | None:
+        """The folder that a model or adapter name stands for, whether it exists or not; None for a hub id."""
+        path = Path(name)
+        if path.is_absolute() or name.startswith((".", "models/")):
+            return path if path.is_absolute() else ROOT / path
+        return (ROOT / path) if (ROOT / path).exists() else None
+
+
+@dataclass(frozen=True)
+class JudgeChoice:
+    """Who judges: `kind` tinyworld (exact, no model) or llm (a model on one of the profile's servers)."""
+
+    kind: str
+    server: str | None = None
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("tinyworld", "llm"):
+            raise FieldError("kind", f"is {self.kind!r}; it is 'tinyworld' or 'llm'")
+        if self.kind == "llm" and not (self.server and self.model):
+            raise FieldError("server", "and model: an llm judge needs both")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything a run needs to know. Arms whose model came out empty from the environment are left out."""
+
+    id: str
+    title: str
+    description: str
+    taxonomy: str
+    servers: tuple[Server, ...]
+    arms: tuple[Arm, ...]
+    judge: JudgeChoice
+    sampling: Sampling = Sampling()
+    default_config: str | None = None
+    page_arms: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_id("id", self.id)
+        require_text("title", self.title)
+        load_taxonomy(self.taxonomy)
+        if not self.arms:
+            raise FieldError("arms", "is empty; name at least one (was its model left out of the environment?)")
+        for attribute, things in (("servers", self.servers), ("arms", self.arms)):
+            ids = [thing.id for thing in things]
+            if len(set(ids)) < len(ids):
+                raise FieldError(attribute, f"an id stands there twice: {', '.join(ids)}")
+        known = {server.id for server in self.servers}
+        for name in [arm.server for arm in self.arms] + ([self.judge.server] if self.judge.server else []):
+            if name not in known:
+                raise FieldError(
+                    "servers", f"{name!r} is asked for but not there; there are {', '.join(sorted(known))}"
+                )
+        for arm in self.arms:
+            server = self.server(arm.server)
+            if server.is_local and arm.model not in (server.served_name, *server.adapters):
+                names = ", ".join((server.served_name, *server.adapters))
+                raise FieldError(
+                    "arms", f"{arm.id!r} asks for model {arm.model!r}; server {server.id!r} serves {names}"
+                )
+        object.__setattr__(self, "examples", tuple(self.examples))
+        ids = tuple(arm.id for arm in self.arms)
+        object.__setattr__(self, "page_arms", tuple(name for name in self.page_arms if name in ids) or ids[:3])
+
+    def server(self, server_id: str) -> Server:
+        """The server with this id. Raises `KeyError`."""
+        return {server.id: server for server in self.servers}[server_id]
+
+    def arm(self, arm_id: str) -> Arm:
+        """The arm with this id. Raises `PresetError` naming the arms there are."""
+        arms = {arm.id: arm for arm in self.arms}
+        if arm_id not in arms:
+            raise PresetError(f"profile {self.id!r} has no arm {arm_id!r}; it has {', '.join(arms)}")
+        return arms[arm_id]
+
+
+def load_profile(name: str | Path, environment: Mapping[str, str] | None = None) -> Profile:
+    """Return the profile with this id, or the one in this YAML file. Raises `PresetError`."""
+    path = Path(name) if str(name).endswith(".yaml") else PROFILES / f"{name}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
+        raise PresetError(f"{path}: there is no profile {str(name)!r}; there are {known}")
+    data = _expand(yaml_file.read(path), os.environ if environment is None else environment, path)
+    rows = [row for row in data.get("arms") or [] if not (isinstance(row, dict) and row.get("model") == "")]
+    servers, arms = _rows(Server, data.get("servers"), "servers", path), _rows(Arm, rows, "arms", path)
+    parts: dict[str, Any] = {**data, "servers": servers, "arms": arms}
+    parts["judge"] = yaml_file.build(JudgeChoice, data.get("judge"), path, where="judge.")
+    parts["sampling"] = yaml_file.build(Sampling, data.get("sampling") or {}, path, where="sampling.")
+    return yaml_file.build(Profile, parts, path)
+
+
+def _rows(cls: type, rows: Any, key: str, path: Path) -> tuple:
+    return tuple(yaml_file.build(cls, row, path, where=f"{key}[{index}].") for index, row in enumerate(rows or []))
+
+
+def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, environment, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environment, path) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> str:
+        name, operator, word = match.groups()
+        value = environment.get(name, "")
+        if operator == "+":
+            return word if value else ""
+        if value or operator == "-":
+            return value or word
+        raise PresetError(f"{path}: the environment variable {name} is not set; export {name}=... and start again")
+
+    return VARIABLE.sub(look_up, value)

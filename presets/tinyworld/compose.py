@@ -1,0 +1,200 @@
+"""Recombine tinyworld's words into safety configs and prompts, with the truth about each kept beside the text.
+
+Every draw takes a seeded `random.Random`. The benchmark draws from the held-out words, training from the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from presets.tinyworld import KINDS, Topic, Words, World
+
+NOTHING = "nothing"
+"""Stands in place of a quote when no words of the config decide; what a config does not mention is not allowed."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a config says of one risk category: the verdict, and the config's own words that decide it."""
+
+    allowed: bool
+    quote: str
+
+
+@dataclass(frozen=True)
+class ComposedConfig:
+    """A config's text, and for every risk category the rule that holds."""
+
+    text: str
+    rules: Mapping[str, Rule]
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """The categories that the text allows."""
+        return frozenset(category for category, rule in self.rules.items() if rule.allowed)
+
+
+@dataclass(frozen=True)
+class ComposedPrompt:
+    """A request: the kind of answer asked for, and the one or two topics that it is about, as they stand in it."""
+
+    text: str
+    kind: str
+    topics: tuple[Topic, ...]
+
+    def risks(self, world: World) -> frozenset[str]:
+        """The risk categories that the prompt touches."""
+        return frozenset(topic.domain for topic in self.topics) & frozenset(world.risks)
+
+
+class _Draft:
+    """A config under construction: rule sentences in order, and what has been said of which category."""
+
+    def __init__(self, words: Words, rng: random.Random, risks: Sequence[str]) -> None:
+        self.words, self.rng, self.risks = words, rng, risks
+        self.sentences: list[str] = []
+        self.rules: dict[str, Rule] = {}
+
+    def piece(self, key: str) -> str:
+        return self.rng.choice(self.words.pieces[key])
+
+    def mention(self, categories: Sequence[str], *, allowed: bool, heads: str) -> str:
+        """Add one sentence that names all `categories`; return the head that was drawn."""
+        head = self.piece(heads)
+        names = [self.rng.choice(self.words.phrases[category].names) for category in categories]
+        if "{Names}" in head:
+            names[0] = names[0][0].upper() + names[0][1:]
+        joined = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+        self.sentences.append(head.replace("{names}", joined).replace("{Names}", joined))
+        self.rules |= {category: Rule(allowed, name) for category, name in zip(categories, names, strict=True)}
+        return head
+
+    def state(self, categories: Sequence[str], *, allowed: bool) -> None:
+        """Say of `categories`, in groups or one by one, that they are allowed or not."""
+        rest = list(categories)
+        while rest:
+            if self.rng.random() < 0.35:
+                category = rest.pop()
+                phrases = self.words.phrases[category]
+                sentence = self.rng.choice(phrases.allow if allowed else phrases.deny)
+                self.sentences.append(sentence)
+                self.rules[category] = Rule(allowed, sentence.rstrip("."))
+            else:
+                size = self.rng.choice((1, 1, 2, 2, 3, 4))
+                group, rest = rest[:size], rest[size:]
+                self.mention(group, allowed=allowed, heads="allow_heads" if allowed else "deny_heads")
+
+    def otherwise(self, *, allowed: bool, quote: str) -> None:
+        """Let `quote` decide every category that has not been named."""
+        for category in self.risks:
+            self.rules.setdefault(category, Rule(allowed, quote))
+
+    def default(self, key: str) -> None:
+        """Add a sentence that decides every category not named so far."""
+        sentence = self.piece(key)
+        self.sentences.append(sentence)
+        self.otherwise(allowed=key in ("default_open", "allow_all"), quote=sentence.rstrip("."))
+
+
+def compose_config(
+    words: Words, rng: random.Random, risks: Sequence[str], allowed: frozenset[str], *, style: str | None = None
+) -> ComposedConfig:
+    """A config in one of six styles whose text allows exactly `allowed` of `risks`.
+
+    Styles: allow (a list, the rest closed), deny (a list, the rest open), except, only, both, and plain for all or none.
+    """
+    yes = [category for category in risks if category in allowed]
+    no = [category for category in risks if category not in allowed]
+    rng.shuffle(yes)
+    rng.shuffle(no)
+    draft = _Draft(words, rng, risks)
+    _RULES[style or rng.choice(_styles(yes, no))](draft, yes, no)
+    return ComposedConfig(_frame(draft), {category: draft.rules[category] for category in risks})
+
+
+def _styles(yes: Sequence[str], no: Sequence[str]) -> tuple[str, ...]:
+    if not yes or not no:
+        return ("plain",) if not yes else ("plain", "allow")
+    few_no = ("except",) if len(no) <= 5 else ()
+    few_yes = ("only",) if len(yes) <= 5 else ()
+    return ("allow", "deny", "both", *few_no, *few_yes)
+
+
+def _allow(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    draft.state(yes, allowed=True)
+    if draft.rng.random() < 0.6:
+        draft.default("default_closed")
+    draft.otherwise(allowed=False, quote=NOTHING)
+
+
+def _deny(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    draft.state(no, allowed=False)
+    draft.default("default_open")
+
+
+def _except(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    head = draft.mention(no, allowed=False, heads="except_heads")
+    draft.otherwise(allowed=True, quote=_around_names(head))
+
+
+def _only(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    head = draft.mention(yes, allowed=True, heads="only_heads")
+    draft.otherwise(allowed=False, quote=_around_names(head))
+
+
+def _both(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    is_open = draft.rng.random() < 0.5
+    named_yes = yes[: max(1, len(yes) // 2)] if is_open else yes
+    named_no = no if is_open else no[: max(1, len(no) // 2)]
+    sides = [(named_yes, True), (named_no, False)]
+    draft.rng.shuffle(sides)
+    for categories, allowed in sides:
+        draft.state(categories, allowed=allowed)
+    draft.default("default_open" if is_open else "default_closed")
+
+
+def _plain(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    draft.default("allow_all" if yes else "deny_all")
+
+
+_RULES = {"allow": _allow, "deny": _deny, "except": _except, "only": _only, "both": _both, "plain": _plain}
+
+
+def _around_names(head: str) -> str:
+    """The longer side of a head sentence, without the names that stand in it."""
+    before, _, after = head.replace("{Names}", "{names}").partition("{names}")
+    return max(before, after, key=len).strip(" .,:;")
+
+
+def _frame(draft: _Draft) -> str:
+    """The rule sentences in a person's frame: who is served, things that do not matter, a greeting and an end."""
+    rng, sentences = draft.rng, list(draft.sentences)
+    for _ in range(rng.choice((0, 0, 1, 1, 2))):
+        sentences.insert(rng.randrange(len(sentences)), draft.piece("irrelevant"))
+    if rng.random() < 0.25:
+        sentences.insert(0, draft.piece("openings"))
+    if rng.random() < 0.7:
+        sentences.insert(0, draft.piece("personas"))
+    if rng.random() < 0.2:
+        sentences.append(draft.piece("closings"))
+    finished = [line if line[-1] in ".!?:" else line + "." for line in sentences]
+    return rng.choice((" ", " ", "\n")).join(finished)
+
+
+def compose_prompt(
+    words: Words, rng: random.Random, topics: Sequence[Topic], kind: str | None = None
+) -> ComposedPrompt:
+    """A request about one topic (of a kind drawn from KINDS unless given) or about what two topics are."""
+    kind = "two" if len(topics) == 2 else kind or rng.choice(KINDS)
+    text = rng.choice(words.prompts[kind]).replace("{topic}", topics[0].name)
+    text = text.replace("{other}", topics[-1].name)
+    return ComposedPrompt(text, kind, tuple(topics))
+
+
+def held_out_sets(risks: Sequence[str]) -> frozenset[frozenset[str]]:
+    """A fifth of the sets of two to six categories, drawn once with a fixed seed. No training config allows one."""
+    sets = [frozenset(chosen) for size in range(2, 7) for chosen in itertools.combinations(risks, size)]
+    return frozenset(random.Random(2410).sample(sets, len(sets) // 5))

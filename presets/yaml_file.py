@@ -1,0 +1,68 @@
+"""Read one YAML file into one frozen dataclass, and name file, field and reason when that cannot be done."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+class PresetError(ValueError):
+    """A preset that cannot be used. The message names the file, the field and what to change."""
+
+
+class FieldError(ValueError):
+    """A field with a value that its type refuses; `build` adds the file's name and raises `PresetError`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds. Raises `PresetError` when there is none."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PresetError(f"{path}: there is no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PresetError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise PresetError(f"{path}: is not valid YAML ({error})") from error
+    if not isinstance(data, dict):
+        raise PresetError(f"{path}: holds a {type(data).__name__}; a mapping of field: value is needed")
+    return data
+
+
+def build(cls: type[T], data: Any, path: Path, *, where: str = "") -> T:
+    """Return `cls(**data)`. Raises `PresetError` for unknown, missing or refused fields."""
+    place = f"{path}: {where}" if where else f"{path}: "
+    if not isinstance(data, dict):
+        raise PresetError(f"{place}is a {type(data).__name__}; a mapping of field: value is needed")
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(str(key) for key in data if key not in fields):
+        raise PresetError(f"{place}{unknown[0]}: is not a field; the fields are {', '.join(fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in data:
+            raise PresetError(f"{place}{name}: is missing")
+    try:
+        return cls(**data)
+    except FieldError as error:
+        raise PresetError(f"{place}{error}") from error
+
+
+def require_text(field: str, value: Any) -> None:
+    """Raise `FieldError` unless `value` is a string with something in it."""
+    if not isinstance(value, str) or not value.strip():
+        raise FieldError(field, f"is {value!r}; some text is needed")
+
+
+def require_id(field: str, value: Any) -> None:
+    """Raise `FieldError` unless `value` is an id: lower-case letters, digits, `-`, `_` and `.`."""
+    require_text(field, value)
+    if not all(c.isascii() and (c.islower() or c.isdigit() or c in "-_.") for c in value):
+        raise FieldError(field, f"is {value!r}; an id has only a-z, 0-9, '-', '_' and '.'")

@@ -1,0 +1,154 @@
+"""The whole way from nothing to an adapter, small: `python -m align all --smoke`, and what it must have done."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from align.__main__ import main
+from align.recipe import load_recipe
+from align.tinyworld.documents import Writer
+from presets.tinyworld import load_words, load_world
+from presets.yaml_file import PresetError
+
+ROOT = Path(__file__).parent.parent
+RECIPE = ROOT / "align" / "recipes" / "tinyworld.yaml"
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "align", *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """One smoke run in its own folder; the arguments that repeat it, and what it printed."""
+    folder = tmp_path_factory.mktemp("smoke")
+    places = {"work": folder / "work", "adapter": folder / "cosalign", "base.out": folder / "base"}
+    arguments = ["--recipe", str(RECIPE), "--smoke"]
+    for key, path in places.items():
+        arguments += ["--override", f"{key}={path}"]
+    finished = run("all", *arguments)
+    assert finished.returncode == 0, finished.stderr
+    return folder, arguments, finished
+
+
+def test_smoke_makes_a_base_a_tokenizer_and_an_adapter(smoke):
+    folder, _, _ = smoke
+    for name in (
+        "base/model.safetensors",
+        "base/tokenizer.json",
+        "base/chat_template.jinja",
+        "cosalign/adapter_config.json",
+    ):
+        assert (folder / name).is_file(), name
+
+
+def test_sft_and_dpo_each_moved_the_adapter(smoke):
+    from safetensors.torch import load_file
+
+    folder, _, _ = smoke
+    sft = load_file(folder / "work" / "sft" / "adapter_model.safetensors")
+    dpo = load_file(folder / "cosalign" / "adapter_model.safetensors")
+    assert sft.keys() == dpo.keys()
+    b_matrices = [key for key in sft if "lora_B" in key]
+    assert all(sft[key].abs().sum() > 0 for key in b_matrices)
+    assert any((sft[key] - dpo[key]).abs().max() > 0 for key in b_matrices)
+
+
+def test_binding_is_measured_on_seen_and_unseen_configs(smoke):
+    folder, _, _ = smoke
+    points = [json.loads(line) for line in (folder / "base" / "binding.jsonl").read_text().splitlines()]
+    assert {"step", "tokens", "loss", "seen", "unseen"} <= points[-1].keys()
+
+
+def test_a_second_run_finds_everything_done(smoke):
+    folder, arguments, _ = smoke
+    before = (folder / "cosalign" / "adapter_model.safetensors").stat().st_mtime_ns
+    again = run("all", *arguments)
+    assert again.returncode == 0
+    assert again.stderr.count("is done") == 5
+    assert (folder / "cosalign" / "adapter_model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_chat_template_writes_what_pretraining_wrote(smoke):
+    from transformers import AutoTokenizer
+
+    folder, _, _ = smoke
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    writer = Writer(load_world(), load_words("train"), 1)
+    text = "".join(segment.text for segment in writer.reading())
+    system, rest = text.removeprefix("<|system|>").split("<|end|>", 1)
+    user, rest = rest.removeprefix("<|user|>").split("<|end|>", 1)
+    assistant = rest.removeprefix("<|assistant|>").removesuffix("<|end|>")
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    answered = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": assistant}], tokenize=False)
+    assert answered == text
+    assert answered.startswith(asked)
+
+
+def test_interrupted_pretraining_goes_on_where_it_was(tmp_path):
+    places = ["--override", f"base.out={tmp_path}/base", "--override", "base.measure_every=5"]
+    command = [sys.executable, "-m", "align", "base", "--recipe", str(RECIPE), "--smoke", *places]
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "base" / "checkpoint.pt"
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "base" / "model.safetensors").exists()
+    finished = run("base", "--recipe", str(RECIPE), "--smoke", *places)
+    assert finished.returncode == 0, finished.stderr
+    steps = [json.loads(line)["step"] for line in (tmp_path / "base" / "binding.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps)), "a step was measured twice: the run began again instead of going on"
+    assert (tmp_path / "base" / "model.safetensors").exists()
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(
+            "name: x\nwork: y\nadapter: z\nbase: {out: b}\nsft: {rnak: 3}\n", ["sft.rnak", "rank"], id="misspelt key"
+        ),
+        pytest.param("name: x\nwork: y\nadapter: z\n", ["base.out", "missing"], id="missing key"),
+        pytest.param("name: [x\n", ["YAML"], id="broken YAML"),
+    ],
+)
+def test_a_broken_recipe_names_the_place_and_the_reason(tmp_path, text, words):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(PresetError) as error:
+        load_recipe(path)
+    assert all(word in str(error.value) for word in [*words, str(path)])
+
+
+def test_a_step_without_its_input_says_what_to_run_first(tmp_path, capsys):
+    assert (
+        main(
+            [
+                "sft",
+                "--recipe",
+                str(RECIPE),
+                "--smoke",
+                "--override",
+                f"work={tmp_path}",
+                "--override",
+                f"base.out={tmp_path}/b",
+            ]
+        )
+        == 2
+    )
+    assert "run the step before it" in capsys.readouterr().err
