@@ -154,6 +154,20 @@ CREATE INDEX responses_unfinished ON responses(process_id) WHERE finished_at IS 
 NETWORK_FILESYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs", "fuse")
 LOCAL_FUSE = ("fuse.fuse-overlayfs", "fuse.gocryptfs")
 
+UPDATE_RESPONSE = """
+UPDATE responses SET
+  text = coalesce(nullif(:text, ''), text), thinking = coalesce(nullif(:thinking, ''), thinking),
+  returned_model = coalesce(nullif(:model, ''), returned_model),
+  request_id = coalesce(nullif(:request_id, ''), request_id),
+  finish_reason = coalesce(:finish_reason, finish_reason),
+  prompt_tokens = coalesce(:prompt_tokens, prompt_tokens),
+  completion_tokens = coalesce(:completion_tokens, completion_tokens),
+  ttft_ms = coalesce(:ttft_ms, ttft_ms), duration_ms = coalesce(:duration_ms, duration_ms),
+  status = coalesce(:status, status), error = :error, finished_at = :finished_at, updated_at = :now
+WHERE id = :id AND finished_at IS NULL
+"""
+"""A final snapshot that came out empty (the arm failed) never erases the text that was saved before it."""
+
 
 class StoreError(Exception):
     """Something the store cannot do, in plain words: what was given, why it cannot work, what to do."""

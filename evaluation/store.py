@@ -21,8 +21,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from evaluation.judgement import Judgement
+from evaluation.process import process_start
 from evaluation.response import FINAL, Response, Status
-from evaluation.schema import StoreError, immediate, open_database, open_read_only, plain_words
+from evaluation.schema import UPDATE_RESPONSE, StoreError, immediate, open_database, open_read_only, plain_words
 from evaluation.store_records import (
     ArmRecord,
     StoredResponse,
@@ -33,6 +34,7 @@ from evaluation.store_records import (
     read_response,
     read_turn,
     response_columns,
+    storable,
     to_json,
 )
 from evaluation.vote import Vote
@@ -42,20 +44,6 @@ from presets.safety_config import SafetyConfig
 __all__ = ["ArmRecord", "Report", "Store", "StoreError", "StoredResponse", "StoredTurn", "Turn", "check"]
 
 ABANDONED = "the program that wrote this response ended before the response did"
-
-UPDATE_RESPONSE = """
-UPDATE responses SET
-  text = coalesce(nullif(:text, ''), text), thinking = coalesce(nullif(:thinking, ''), thinking),
-  returned_model = coalesce(nullif(:model, ''), returned_model),
-  request_id = coalesce(nullif(:request_id, ''), request_id),
-  finish_reason = coalesce(:finish_reason, finish_reason),
-  prompt_tokens = coalesce(:prompt_tokens, prompt_tokens),
-  completion_tokens = coalesce(:completion_tokens, completion_tokens),
-  ttft_ms = coalesce(:ttft_ms, ttft_ms), duration_ms = coalesce(:duration_ms, duration_ms),
-  status = coalesce(:status, status), error = :error, finished_at = :finished_at, updated_at = :now
-WHERE id = :id AND finished_at IS NULL
-"""
-"""A final snapshot that came out empty (the arm failed) never erases the text that was saved before it."""
 
 
 class Store:
@@ -195,7 +183,7 @@ class Store:
         A session's later vote on the same turn is a new revision: it counts, and the earlier one stays.
         Raises `StoreError` while a response of the turn is unfinished, and for arms that are not in the turn.
         """
-        row = _storable({**asdict(vote), "presented": to_json(vote.presented)})
+        row = storable({**asdict(vote), "presented": to_json(vote.presented)})
         with self._write(durable=True) as db:
             if stored := list(db.query("SELECT * FROM votes WHERE id = ?", [vote.id])):
                 if any(stored[0][name] != value for name, value in row.items()):
@@ -295,34 +283,6 @@ def check(path: Path) -> Report:
     return Report(counts, tuple([line for line in found if line != "ok"] + lost))
 
 
-def process_start(pid: int) -> str | None:
-    """When a process started, in words that no later process with its pid shares; None when it is not running.
-
-    Without /proc (not Linux) only the pid itself is looked at.
-    """
-    if not Path("/proc/self/stat").exists():
-        return _start_without_proc(pid)
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    state, *fields = stat.rpartition(b")")[2].split()  # the name before it may hold spaces
-    if state in (b"Z", b"X"):
-        return None
-    boot = Path("/proc/sys/kernel/random/boot_id")  # some sandboxes have none
-    return f"{boot.read_text(encoding='ascii').strip() if boot.exists() else 'boot'} {int(fields[18])}"
-
-
-def _start_without_proc(pid: int) -> str | None:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass  # it runs, as another user
-    return "unknown"
-
-
 def _is_alive(owner: Mapping[str, Any]) -> bool:
     return owner["closed_at"] is None and process_start(owner["pid"]) == owner["started"]
 
@@ -363,7 +323,7 @@ def _update_response(db: Database, response_id: str, response: Response, *, stat
     now = _now()
     row = {**response_columns(response), "id": response_id, "status": status, "error": error, "now": now}
     row["finished_at"] = None if status is None else now
-    return db.execute(UPDATE_RESPONSE, _storable(row)).rowcount == 1
+    return db.execute(UPDATE_RESPONSE, storable(row)).rowcount == 1
 
 
 def _current_responses(db: Database, turn_id: str) -> list[dict[str, Any]]:
@@ -397,21 +357,13 @@ def _require(db: Database, table: str, row_id: str) -> dict[str, Any]:
 
 
 def _insert(db: Database, table: str, row: Mapping[str, Any]) -> None:
-    db.table(table).insert(_storable(row))
+    db.table(table).insert(storable(row))
 
 
 def _insert_once(db: Database, table: str, key: str, row: Mapping[str, Any]) -> None:
     # INSERT OR IGNORE would also pass over a row that breaks a CHECK.
     if not db.table(table).count_where(f"{key} = ?", [row[key]]):
         _insert(db, table, row)
-
-
-def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with text that SQLite can hold: half of a surrogate pair (a cut emoji) becomes U+FFFD."""
-    return {
-        name: value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
-        for name, value in row.items()
-    }
 
 
 def _new_id() -> str:

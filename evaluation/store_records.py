@@ -163,3 +163,11 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
+
+
+def storable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with text that SQLite can hold: half of a surrogate pair (a cut emoji) becomes U+FFFD."""
+    return {
+        name: value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -16,7 +16,7 @@ from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.judge import Judge
 from evaluation.judgement import Judgement
 from evaluation.response import Response, Status
-from evaluation.serving import Serving, ServerStatus, attest, open_endpoint
+from evaluation.serving import ServerStatus, Serving, attest, open_endpoint
 from evaluation.store import ArmRecord, Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording

@@ -1,7 +1,8 @@
 """Profiles: which servers, arms and judge to run. One YAML file each.
 
 `${NAME}`, `${NAME:-default}` and `${NAME:+value}` are filled from the environment as a shell does, so that addresses and
-keys stay out of the files. An arm whose model comes out empty is left out: that is how an arm is made optional.
+keys stay out of the files; a default may itself be a variable. An arm whose model comes out empty is left out, and so is
+a server with neither model nor base_url: that is how they are made optional.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from presets.yaml_file import FieldError, PresetError, require_id, require_text
 
 PROFILES = Path(__file__).parent / "profiles"
 ROOT = Path(__file__).parent.parent
-VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([-+])([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([-+])((?:\$\{[^{}]*\}|[^{}])*))?\}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Server:
 
 @dataclass(frozen=True)
 class JudgeChoice:
-    """Who judges: `kind` tinyworld (exact, no model) or llm (a model on one of the profile's servers)."""
+    """Who judges: `kind` tinyworld (exact, no model) or llm (`model` on `server`, the profile's first unless named)."""
 
     kind: str
     server: str | None = None
@@ -91,8 +92,8 @@ class JudgeChoice:
     def __post_init__(self) -> None:
         if self.kind not in ("tinyworld", "llm"):
             raise FieldError("kind", f"is {self.kind!r}; it is 'tinyworld' or 'llm'")
-        if self.kind == "llm" and not (self.server and self.model):
-            raise FieldError("server", "and model: an llm judge needs both")
+        if self.kind == "llm" and not self.model:
+            raise FieldError("model", "is missing; an llm judge needs one")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Profile:
             ids = [thing.id for thing in things]
             if len(set(ids)) < len(ids):
                 raise FieldError(attribute, f"an id stands there twice: {', '.join(ids)}")
+        if self.judge.kind == "llm" and not self.judge.server and self.servers:
+            object.__setattr__(self, "judge", replace(self.judge, server=self.servers[0].id))
         known = {server.id for server in self.servers}
         for name in [arm.server for arm in self.arms] + ([self.judge.server] if self.judge.server else []):
             if name not in known:
@@ -157,16 +160,20 @@ def load_profile(name: str | Path, environment: Mapping[str, str] | None = None)
         known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.yaml")))
         raise PresetError(f"{path}: there is no profile {str(name)!r}; there are {known}")
     data = _expand(yaml_file.read(path), os.environ if environment is None else environment, path)
-    rows = [row for row in data.get("arms") or [] if not (isinstance(row, dict) and row.get("model") == "")]
-    servers, arms = _rows(Server, data.get("servers"), "servers", path), _rows(Arm, rows, "arms", path)
-    parts: dict[str, Any] = {**data, "servers": servers, "arms": arms}
+    parts: dict[str, Any] = dict(data)
+    parts["servers"] = yaml_file.build_list(Server, _wanted(data.get("servers"), "model", "base_url"), path, "servers")
+    parts["arms"] = yaml_file.build_list(Arm, _wanted(data.get("arms"), "model"), path, "arms")
     parts["judge"] = yaml_file.build(JudgeChoice, data.get("judge"), path, where="judge.")
     parts["sampling"] = yaml_file.build(Sampling, data.get("sampling") or {}, path, where="sampling.")
     return yaml_file.build(Profile, parts, path)
 
 
-def _rows(cls: type, rows: Any, key: str, path: Path) -> tuple:
-    return tuple(yaml_file.build(cls, row, path, where=f"{key}[{index}].") for index, row in enumerate(rows or []))
+def _wanted(rows: Any, *fields: str) -> Any:
+    """The rows without those of which a field came out empty from the environment, and none of the others is given."""
+    if not isinstance(rows, list):
+        return rows
+    values = [[row.get(field) for field in fields] if isinstance(row, dict) else [row] for row in rows]
+    return [row for row, found in zip(rows, values, strict=True) if any(found) or "" not in found]
 
 
 def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
@@ -181,9 +188,9 @@ def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:
         name, operator, word = match.groups()
         value = environment.get(name, "")
         if operator == "+":
-            return word if value else ""
+            return VARIABLE.sub(look_up, word) if value else ""
         if value or operator == "-":
-            return value or word
+            return value or VARIABLE.sub(look_up, word)
         raise PresetError(f"{path}: the environment variable {name} is not set; export {name}=... and start again")
 
     return VARIABLE.sub(look_up, value)

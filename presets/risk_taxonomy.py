@@ -86,8 +86,5 @@ def load_taxonomy(name: str | Path) -> RiskTaxonomy:
         known = ", ".join(sorted(file.stem for file in TAXONOMIES.glob("*.yaml")))
         raise yaml_file.PresetError(f"{path}: there is no taxonomy {str(name)!r}; there are {known}")
     data = yaml_file.read(path)
-    rows = data.get("categories") or []
-    categories = tuple(
-        yaml_file.build(RiskCategory, row, path, where=f"categories[{index}].") for index, row in enumerate(rows)
-    )
+    categories = yaml_file.build_list(RiskCategory, data.get("categories"), path, "categories")
     return yaml_file.build(RiskTaxonomy, {**data, "categories": categories}, path)

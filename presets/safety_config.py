@@ -49,12 +49,13 @@ class SafetyConfig:
             raise FieldError("text", f"has half a character at {error.start}; paste it again") from error
         if len(self.text) > MAX_TEXT:
             raise FieldError("text", f"has {len(self.text)} characters; at most {MAX_TEXT} fit a system prompt")
+        taxonomy = load_taxonomy(self.taxonomy)
         if self.allowed is None:
             return
         if isinstance(self.allowed, str) or not isinstance(self.allowed, Iterable):
             raise FieldError("allowed", f"is {self.allowed!r}; a list of category ids or null is needed")
         object.__setattr__(self, "allowed", frozenset(self.allowed))
-        load_taxonomy(self.taxonomy).require(self.allowed)
+        taxonomy.require(self.allowed)
 
     @property
     def content_hash(self) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
 T = TypeVar("T")
+SIMPLE = (str, int, (int, float), type(None), Mapping)
+"""The types that `build` checks by itself; any other is its class's business."""
 
 
 class PresetError(ValueError):
@@ -38,10 +42,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def build(cls: type[T], data: Any, path: Path, *, where: str = "") -> T:
-    """Return `cls(**data)`. Raises `PresetError` for unknown, missing or refused fields."""
-    place = f"{path}: {where}" if where else f"{path}: "
+    """Return `cls(**data)`. Raises `PresetError` for unknown, missing, mistyped or refused fields."""
+    place = f"{path}: {where}"
     if not isinstance(data, dict):
-        raise PresetError(f"{place}is a {type(data).__name__}; a mapping of field: value is needed")
+        raise PresetError(f"{place.rstrip('.: ')}: is a {type(data).__name__}; a mapping of field: value is needed")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(str(key) for key in data if key not in fields):
         raise PresetError(f"{place}{unknown[0]}: is not a field; the fields are {', '.join(fields)}")
@@ -49,10 +53,36 @@ def build(cls: type[T], data: Any, path: Path, *, where: str = "") -> T:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in data:
             raise PresetError(f"{place}{name}: is missing")
+    hints = get_type_hints(cls)
+    for name, value in data.items():
+        if not _fits(value, hints[name]):
+            raise PresetError(f"{place}{name}: is {value!r}; a value of type {fields[name].type} is needed")
     try:
         return cls(**data)
-    except FieldError as error:
+    except (FieldError, PresetError) as error:
         raise PresetError(f"{place}{error}") from error
+
+
+def build_list(cls: type[T], rows: Any, path: Path, field: str) -> tuple[T, ...]:
+    """Return one `cls` per mapping in the list `rows`; nothing for None. Raises `PresetError`."""
+    if not isinstance(rows, list | None):
+        raise PresetError(f"{path}: {field}: is a {type(rows).__name__}; a list is needed")
+    return tuple(build(cls, row, path, where=f"{field}[{index}].") for index, row in enumerate(rows or []))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """True when a value from YAML can become a field of type `hint`: a list for a tuple or set, an int for a float."""
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return any(_fits(value, choice) for choice in get_args(hint))
+    if isinstance(value, bool):
+        return hint is bool
+    if origin in (tuple, frozenset):
+        items = get_args(hint)[0]
+        is_list = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+        return is_list and all(_fits(item, items) for item in value)
+    kind = (int, float) if hint is float else origin or hint
+    return kind not in SIMPLE or isinstance(value, kind)
 
 
 def require_text(field: str, value: Any) -> None:

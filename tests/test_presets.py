@@ -27,7 +27,7 @@ from presets.safety_config import (
 from presets.tinyworld import load_world
 from presets.yaml_file import FieldError, PresetError
 
-ENVIRONMENT = {"COSA_BASE_URL": "http://127.0.0.1:9/v1", "COSA_MODEL": "some-model", "COSA_JUDGE_MODEL": "some-judge"}
+ENVIRONMENT = {"COSA_BASE_URL": "http://127.0.0.1:9/v1", "COSA_MODEL": "some-model"}
 """What the shipped profiles need from the environment at the least."""
 
 TAXONOMY_IDS = sorted(file.stem for file in TAXONOMIES.glob("*.yaml"))
@@ -157,6 +157,16 @@ def test_remote_starts_no_server_and_leaves_out_the_arm_without_a_model() -> Non
     assert with_cosalign.page_arms == ("base", "ica", "cosalign")
 
 
+@pytest.mark.parametrize(("name", "model"), [("small-cpu", "base"), ("llama-8b", "base"), ("remote", "some-model")])
+def test_the_model_judges_itself_until_another_judge_is_named(name: str, model: str) -> None:
+    assert load_profile(name, ENVIRONMENT).judge == JudgeChoice(kind="llm", server="main", model=model)
+    elsewhere = {"COSA_API_KEY": "sk-main", "COSA_JUDGE_BASE_URL": "http://127.0.0.1:8/v1", "COSA_JUDGE_MODEL": "wise"}
+    profile = load_profile(name, {**ENVIRONMENT, **elsewhere})
+    assert profile.judge == JudgeChoice(kind="llm", server="judge", model="wise")
+    assert profile.server("judge").base_url == "http://127.0.0.1:8/v1"
+    assert profile.server("judge").api_key == "EMPTY"
+
+
 def test_an_api_key_is_used_and_never_shown() -> None:
     server = load_profile("remote", {**ENVIRONMENT, "COSA_API_KEY": "sk-secret"}).server("main")
     assert server.api_key == "sk-secret"
@@ -169,10 +179,10 @@ def test_a_variable_that_must_be_set_is_named() -> None:
 
 
 def test_the_environment_is_filled_in_as_a_shell_does(tmp_path: Path) -> None:
-    text = "at ${PLACE} by ${WHO:-nobody}${LOUD:+!} for ${NOTHING:-}$5 {braces}"
+    text = "at ${PLACE} by ${WHO:-${PLACE}}${LOUD:+!} for ${NOTHING:-}$5 {braces}"
     path = tmp_path / "p.yaml"
     path.write_text((PROFILES / "tinyworld.yaml").read_text().replace("title: tinyworld", f"title: '{text}'"))
-    assert load_profile(path, {"PLACE": "sea"}).title == "at sea by nobody for $5 {braces}"
+    assert load_profile(path, {"PLACE": "sea"}).title == "at sea by sea for $5 {braces}"
     assert load_profile(path, {"PLACE": "sea", "WHO": "${PLACE}", "LOUD": "1"}).title == (
         "at sea by ${PLACE}! for $5 {braces}"
     )
@@ -297,7 +307,7 @@ ACCIDENTS = [
     pytest.param(load_safety_config, CONFIG.replace("Some text.", "' '"), "text: is ' '; some text", id="config-blank"),
     pytest.param(load_safety_config, CONFIG.replace("Some", "x" * MAX_TEXT), "text: has 8006 char", id="config-long"),
     pytest.param(load_safety_config, CONFIG.replace("id: a", "id: A bar"), "id: is 'A bar'; an id has", id="config-id"),
-    pytest.param(load_safety_config, CONFIG + "language: no\n", "language: is False; some text", id="config-language"),
+    pytest.param(load_safety_config, CONFIG + "language: no\n", "language: is False; a value of", id="config-language"),
     pytest.param(
         load_safety_config, CONFIG.replace("[alcohol]", "alcohol"), "allowed: is 'alcohol'", id="config-string"
     ),
@@ -322,9 +332,23 @@ ACCIDENTS = [
     pytest.param(load_profile, PROFILE.replace("server: main", "server: gpu"), "servers: 'gpu' is ask", id="no-server"),
     pytest.param(load_profile, PROFILE.replace("kind: tinyworld", "kind: me"), "judge.kind: is 'me'", id="judge-kind"),
     pytest.param(
-        load_profile, PROFILE.replace("kind: tinyworld", "kind: llm"), "judge.server: and model", id="judge-bare"
+        load_profile, PROFILE.replace("kind: tinyworld", "kind: llm"), "judge.model: is missing", id="judge-bare"
     ),
     pytest.param(load_profile, PROFILE + "sampling: {top_p: 0}\n", "sampling.top_p: is 0; it lies", id="sampling"),
+    pytest.param(load_profile, PROFILE + "sampling: {temperature: hot}\n", "sampling.temperature: is 'hot'", id="hot"),
+    pytest.param(load_profile, PROFILE + "examples: Hello\n", "examples: is 'Hello'", id="examples-string"),
+    pytest.param(
+        load_profile, PROFILE.replace("models/a", "m, adapters: [x]"), "servers[0].adapters: is", id="adapters"
+    ),
+    pytest.param(
+        load_profile, PROFILE.replace("models/a", "m, max_model_len: big"), "max_model_len: is 'big'", id="len"
+    ),
+    pytest.param(load_profile, PROFILE.replace("arms:\n", "arms: 5\nexamples:\n"), "arms: is a int; a list", id="arms"),
+    pytest.param(
+        load_profile, PROFILE.replace("taxonomy: tinyworld", "taxonomy: no-such"), "there is no", id="p-taxon"
+    ),
+    pytest.param(load_safety_config, CONFIG.replace("tinyworld", "no-such"), "no taxonomy 'no-such'", id="c-taxonomy"),
+    pytest.param(load_taxonomy, TAXONOMY.split("\n  -")[0] + " 5\n", "categories: is a int; a list", id="categories"),
     pytest.param(load_profile, PROFILE + "sampling: {topp: 1}\n", "sampling.topp: is not a field", id="sampling-field"),
     pytest.param(
         load_profile, PROFILE.replace("model: models/a", "port: 1"), "servers[0].port: is not a f", id="server-f"

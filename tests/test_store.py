@@ -19,9 +19,10 @@ import pytest
 from sqlite_utils import Database
 
 from evaluation.judgement import Judgement
+from evaluation.process import process_start
 from evaluation.response import Response
 from evaluation.schema import STEPS, filesystem, migrations, open_database
-from evaluation.store import ABANDONED, ArmRecord, Store, StoreError, Turn, main, process_start
+from evaluation.store import ABANDONED, ArmRecord, Store, StoreError, Turn, main
 from evaluation.vote import Vote
 from presets.profile import Sampling
 from presets.safety_config import SafetyConfig, render_system_prompt

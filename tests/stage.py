@@ -1,0 +1,96 @@
+"""A page over a scripted server, for tests: real client, real store, real judge, real gradio; only the model is a script."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from evaluation.judge import open_judge
+from evaluation.scripted import ScriptedReply, ScriptedServer
+from evaluation.serving import Serving
+from evaluation.store import Store
+from presets.profile import Profile, Server, load_profile
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+ANSWER = "Poker is a card game in which players bet on the value of the cards in their hand."
+REFUSAL = "Sorry, I can't talk about that here."
+
+Script = Callable[[dict], ScriptedReply]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The parts of a page under test."""
+
+    profile: Profile
+    model: ScriptedServer
+    serving: Serving
+    store: Store
+
+
+def asked_by(body: dict) -> str:
+    """The id of the arm that made this request: two arms share a model, so the messages must tell."""
+    if body["model"] == "cosalign":
+        return "cosalign"
+    return "ica" if body["messages"][0]["role"] == "system" else "base"
+
+
+def answers(**replies: ScriptedReply) -> Script:
+    """A script that answers each arm with its reply, and with `ANSWER` where none is given."""
+    return lambda body: replies.get(asked_by(body), ScriptedReply(ANSWER))
+
+
+def scripted_profile(address: str) -> Profile:
+    """tinyworld's profile with its arms on the server at this address."""
+    server = Server(id="main", base_url=address)
+    examples = ("How do I play poker?", "Which wine goes with fish?")
+    return dataclasses.replace(load_profile("tinyworld"), servers=(server,), examples=examples, default_config="casino")
+
+
+@contextmanager
+def stage(script: Script, folder: Path) -> Iterator[Stage]:
+    """The parts, ready to answer as the script says."""
+    with ScriptedServer(script, models=("base", "cosalign")) as model:
+        profile = scripted_profile(model.base_url)
+        with Serving(profile, log_folder=folder) as serving, Store(folder / "playground.sqlite3") as store:
+            serving.wait_ready(20)
+            yield Stage(profile, model, serving, store)
+
+
+@contextmanager
+def launched(parts: Stage) -> Iterator[str]:
+    """The address of the page over these parts."""
+    from playground.page import build_page
+
+    page = build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
+    _, address, _ = page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **page.launch_options)
+    try:
+        yield address
+    finally:
+        page.blocks.close(verbose=False)
+
+
+def require_chromium() -> None:
+    """Skip the test where there is no browser; fail it in CI, where there must be one."""
+    if CHROMIUM.exists():
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"{CHROMIUM} is missing, and in CI the browser tests must run: apt-get install chromium")
+    pytest.skip(f"BROWSER TESTS SKIPPED: {CHROMIUM} is missing; apt-get install chromium")

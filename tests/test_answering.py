@@ -1,0 +1,318 @@
+"""Arms asked over a real HTTP server that follows a script, their answers in a real store; no gradio."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from evaluation.endpoint import EndpointError
+from evaluation.judge import open_judge
+from evaluation.judgement import Judgement
+from evaluation.response import Response
+from evaluation.scripted import ScriptedReply
+from evaluation.store import StoreError
+from playground.answering import Answering, until
+from playground.provenance import arm_records
+from playground.session import Answer, NotNow, Session, Turn
+from presets.profile import load_profile
+from presets.safety_config import SafetyConfig, find_safety_config
+from tests.stage import ANSWER, REFUSAL, Script, Stage, answers, asked_by, stage
+
+CASINO = find_safety_config("casino", "tinyworld")
+SLOW = ScriptedReply("one two three four five six seven eight", chunk_delay_s=0.1)
+
+Scene = Callable[[Answering, Session], Awaitable[None]]
+
+
+def play(script: Script, folder: Path, scene: Scene) -> Stage:
+    """Run the scene over a page's parts; returns the parts, of which the store is closed."""
+    with stage(script, folder) as parts:
+
+        async def run() -> None:
+            factory = partial(open_judge, parts.profile, parts.serving)
+            records = arm_records(parts.profile)
+            answering = Answering(parts.profile, parts.serving, factory, parts.store, records=records)
+            try:
+                await scene(answering, Session())
+            finally:
+                await answering.close()
+
+        asyncio.run(run())
+        return parts
+
+
+async def collect(answering: Answering, session: Session, turn: Turn, arm_id: str) -> list[Answer]:
+    snapshots = [answer async for answer in answering.answer(session, turn, arm_id)]
+    turn.delivered.add(arm_id)
+    return snapshots
+
+
+async def ask(
+    answering: Answering, session: Session, prompt: str = "How do I play poker?", config: SafetyConfig = CASINO
+) -> Turn:
+    turn = await answering.begin(session, prompt, config)
+    await asyncio.gather(*(collect(answering, session, turn, arm_id) for arm_id in turn.answers))
+    return turn
+
+
+def rows(answering: Answering) -> dict[str, dict]:
+    return {row["arm_id"]: row for row in answering._store.comparisons() if row["is_current"]}
+
+
+def test_a_turn_is_in_the_store_before_anything_is_asked(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        await answering.begin(session, "How do I play poker?", CASINO)
+        assert {arm: row["status"] for arm, row in rows(answering).items()} == dict.fromkeys(answering.arms, "pending")
+
+    assert play(answers(), tmp_path, scene).model.requests == []
+
+
+def test_each_arm_is_asked_in_its_own_way_and_its_answer_stored(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await ask(answering, session)
+        assert [answer.status for answer in turn.answers.values()] == ["complete"] * 3
+        stored = rows(answering)
+        assert {row["text"] for row in stored.values()} == {ANSWER}
+        assert stored["cosalign"]["thinking"] == "gambling: yes"
+        assert (stored["base"]["system_prompt"], "casino" in stored["ica"]["system_prompt"]) == (None, True)
+
+    script = answers(cosalign=ScriptedReply(ANSWER, thinking="gambling: yes"))
+    requests = play(script, tmp_path, scene).model.requests
+    assert sorted(asked_by(body) for body in requests) == ["base", "cosalign", "ica"]
+
+
+def test_the_store_says_what_each_arm_was(tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    profile = load_profile("tinyworld")
+    server = dataclasses.replace(profile.servers[0], adapters={"cosalign": str(adapter)}, revision="main")
+    records = arm_records(dataclasses.replace(profile, servers=(server,)))
+    assert records["cosalign"].adapter_hash == "9a129ecc49f5fd7a85b5fc1b8b5ba0b9dd8b1c5b6b2a4e0b6f5c7c1d0a3c2e11" or len(
+        records["cosalign"].adapter_hash or ""
+    ) == 64
+    assert (records["base"].adapter_path, records["base"].adapter_hash) == (None, None)
+    assert records["ica"].model_revision == "main"
+    assert records["base"].library_versions["torch"]
+
+
+def test_the_answer_grows_and_its_last_snapshot_is_final(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        snapshots = await collect(answering, session, turn, "base")
+        texts = [answer.response.text for answer in snapshots]
+        assert texts == sorted(texts, key=len)
+        assert [answer.is_final for answer in snapshots] == [False] * (len(snapshots) - 1) + [True]
+        assert len(snapshots) > 4
+
+    play(answers(base=SLOW), tmp_path, scene)
+
+
+def test_a_failed_arm_leaves_the_others_alone_and_can_be_asked_again(tmp_path: Path) -> None:
+    fails = [ScriptedReply("", status=500, error="the engine fell over")]
+    healthy = answers()
+
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await ask(answering, session)
+        assert {arm: answer.status for arm, answer in turn.answers.items()} == {
+            "base": "complete",
+            "ica": "error",
+            "cosalign": "complete",
+        }
+        assert turn.answers["ica"].error
+        await answering.retry(session, "ica")
+        await collect(answering, session, turn, "ica")
+        assert turn.answers["ica"].response.text == ANSWER
+        attempts = [row["status"] for row in answering._store.comparisons() if row["arm_id"] == "ica"]
+        assert sorted(attempts) == ["complete", "error"]
+
+    def script(body: dict) -> ScriptedReply:
+        return fails.pop() if asked_by(body) == "ica" and fails else healthy(body)
+
+    play(script, tmp_path, scene)
+
+
+def test_an_answer_that_breaks_off_keeps_its_text_and_is_an_error(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await ask(answering, session)
+        assert turn.answers["base"].status == "error"
+        assert rows(answering)["base"]["text"].startswith("one two")
+
+    play(answers(base=dataclasses.replace(SLOW, drop_after=3)), tmp_path, scene)
+
+
+def test_stopping_ends_every_arm_here_and_on_the_server(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        streams = [asyncio.create_task(collect(answering, session, turn, arm)) for arm in ("base", "ica")]
+        await asyncio.sleep(0.35)
+        answering.stop(turn)
+        await asyncio.wait_for(asyncio.gather(*streams), 1)
+        assert await collect(answering, session, turn, "cosalign") == []
+        assert {arm: row["status"] for arm, row in rows(answering).items()} == dict.fromkeys(answering.arms, "stopped")
+        assert turn.answers["base"].response.text.startswith("one")
+        await asyncio.sleep(0.3)
+
+    parts = play(answers(base=SLOW, ica=SLOW, cosalign=SLOW), tmp_path, scene)
+    assert (parts.model.disconnects, len(parts.model.requests)) == (2, 2)
+
+
+def test_a_reader_who_goes_away_leaves_an_abandoned_answer_and_a_closed_stream(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        async with aclosing(answering.answer(session, turn, "base")) as snapshots:
+            async for answer in snapshots:
+                if "two" in answer.response.text:
+                    break
+        assert rows(answering)["base"]["status"] == "abandoned"
+        assert "two" in rows(answering)["base"]["text"]
+        await asyncio.sleep(0.3)
+
+    assert play(answers(base=SLOW), tmp_path, scene).model.disconnects == 1
+
+
+def test_a_cancelled_reader_leaves_an_abandoned_answer(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        reader = asyncio.create_task(collect(answering, session, turn, "base"))
+        await asyncio.sleep(0.3)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        assert rows(answering)["base"]["status"] == "abandoned"
+
+    play(answers(base=SLOW), tmp_path, scene)
+
+
+def test_a_second_prompt_carries_the_arms_own_words(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        await ask(answering, session)
+        await ask(answering, session, "And then?")
+        assert len({row["conversation_id"] for row in answering._store.comparisons()}) == 1
+
+    script = answers(base=ScriptedReply(REFUSAL, thinking="never sent again"))
+    requests = play(script, tmp_path, scene).model.requests
+    second = {asked_by(body): body["messages"] for body in requests if body["messages"][-1]["content"] == "And then?"}
+    assert [message["content"] for message in second["base"]] == ["How do I play poker?", REFUSAL, "And then?"]
+    assert second["cosalign"][2] == {"role": "assistant", "content": ANSWER}
+
+
+def test_another_config_starts_a_new_conversation(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        await ask(answering, session)
+        await ask(answering, session, "And then?", find_safety_config("newspaper", "tinyworld"))
+        assert len(session.turns) == 1
+        assert len({row["conversation_id"] for row in answering._store.comparisons()}) == 2
+
+    last = play(answers(), tmp_path, scene).model.requests[-1]
+    assert ANSWER not in str(last["messages"])
+
+
+def test_complete_answers_are_judged_once_and_others_never(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        turn = await ask(answering, session)
+        await asyncio.gather(*(answering.judge(turn, arm) for arm in [*turn.answers, *turn.answers]))
+        stored = rows(answering)
+        assert {arm: row["judge"] for arm, row in stored.items()} == {"base": "tinyworld", "ica": None, "cosalign": "tinyworld"}
+        assert stored["cosalign"]["categories"] == ["gambling"]
+        assert answering.standings(session)[2].score.n == 1
+        assert len(list(answering._store.comparisons())) == 3
+
+    play(answers(ica=ScriptedReply("", status=500, error="no")), tmp_path, scene)
+
+
+def test_the_judge_never_sees_the_thinking_and_its_failure_is_unscored(tmp_path: Path) -> None:
+    seen: list[Response] = []
+
+    class Broken:
+        name = "broken"
+
+        async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+            seen.append(response)
+            raise EndpointError("the judge's server does not answer", retryable=True)
+
+    async def scene(answering: Answering, session: Session) -> None:
+        answering._judge = Broken()
+        turn = await ask(answering, session)
+        answer = await answering.judge(turn, "cosalign")
+        assert answer.judgement is not None
+        assert answer.judgement.unscored == "the judge's server does not answer"
+        assert rows(answering)["cosalign"]["unscored"] == "the judge's server does not answer"
+
+    play(answers(cosalign=ScriptedReply(ANSWER, thinking="gambling: yes")), tmp_path, scene)
+    assert [(response.text, response.thinking) for response in seen] == [(ANSWER, "")]
+
+
+def test_votes_are_stored_once_and_a_change_of_mind_is_kept(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        await ask(answering, session)
+        first = await answering.vote(session, "best", "ica", "")
+        assert await answering.vote(session, "best", "ica", "") == first
+        await answering.vote(session, "tie", None, "both fine")
+        stored = rows(answering)["ica"]
+        assert (stored["outcome"], stored["vote_reason"], stored["presented"]) == (
+            "tie",
+            "both fine",
+            list(answering.profile.page_arms),
+        )
+
+    play(answers(), tmp_path, scene)
+
+
+def test_two_prompts_at_once_are_one_turn(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        prompts = [answering.begin(session, "How do I play poker?", CASINO) for _ in range(2)]
+        results = await asyncio.gather(*prompts, return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["NotNow", "Turn"]
+
+    play(answers(), tmp_path, scene)
+
+
+def test_no_prompt_is_taken_while_a_server_is_away(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        answering._serving.stop()
+        with pytest.raises(NotNow, match="has stopped"):
+            await answering.begin(session, "How do I play poker?", CASINO)
+        assert rows(answering) == {}
+
+    play(answers(), tmp_path, scene)
+
+
+def test_an_answer_that_cannot_be_stored_is_not_shown_as_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(answering: Answering, session: Session) -> None:
+        def full(*_: object) -> bool:
+            raise StoreError("the disk is full; make room")
+
+        turn = await answering.begin(session, "How do I play poker?", CASINO)
+        monkeypatch.setattr(answering._store, "finish_response", full)
+        await collect(answering, session, turn, "base")
+        assert (turn.answers["base"].status, turn.answers["base"].error) == ("error", "the disk is full; make room")
+        monkeypatch.undo()
+
+    play(answers(), tmp_path, scene)
+
+
+def test_a_stream_is_stopped_even_while_it_is_silent() -> None:
+    closed = asyncio.Event()
+
+    async def silent():
+        try:
+            await asyncio.sleep(60)
+            yield Response()
+        finally:
+            closed.set()
+
+    async def run() -> list[Response]:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.05, stop.set)
+        return [response async for response in until(stop, silent())]
+
+    assert asyncio.run(asyncio.wait_for(run(), 2)) == []
+    assert closed.is_set()
