@@ -5,6 +5,7 @@ The reference is the SFT model, as in the paper: TRL keeps a frozen copy of the 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from align.sft import common_arguments, fitting, last_checkpoint
 
 @dataclass(frozen=True)
 class DPORecipe:
-    """`beta` is DPO's (the paper's 0.1), not the error score's. `pairs` caps how many pairs are used, 0 for all."""
+    """`beta` is DPO's (the paper's 0.1), not the error score's. `pairs` is how many are drawn for training, 0 for all."""
 
     beta: float = 0.1
     learning_rate: float = 1e-4
@@ -37,6 +38,8 @@ def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[M
     from trl import DPOConfig, DPOTrainer
 
     torch.set_num_threads(recipe.threads)
+    if 0 < recipe.pairs < len(rows):
+        rows = random.Random(recipe.seed).sample(list(rows), recipe.pairs)
     tokenizer = AutoTokenizer.from_pretrained(model)
     policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(adapter), is_trainable=True)
     trainer = DPOTrainer(

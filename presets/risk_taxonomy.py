@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from presets import yaml_file
@@ -79,6 +80,7 @@ class RiskTaxonomy:
                 )
 
 
+@cache
 def load_taxonomy(name: str | Path) -> RiskTaxonomy:
     """Return the taxonomy with this id, or the one in this YAML file. Raises `PresetError`."""
     path = Path(name) if str(name).endswith(".yaml") else TAXONOMIES / f"{name}.yaml"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from evaluation.judge import open_judge
 from evaluation.judgement import Judgement
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply
-from evaluation.store import StoreError
-from playground.answering import Answering, until
+from evaluation.store import Store, StoreError
+from playground.answering import Answering, JudgeFactory, until
 from playground.provenance import arm_records
 from playground.session import Answer, NotNow, Session, Turn
 from presets.profile import load_profile
@@ -27,19 +28,19 @@ from tests.stage import ANSWER, REFUSAL, Script, Stage, answers, asked_by, stage
 CASINO = find_safety_config("casino", "tinyworld")
 SLOW = ScriptedReply("one two three four five six seven eight", chunk_delay_s=0.1)
 
-Scene = Callable[[Answering, Session], Awaitable[None]]
+Scene = Callable[[Answering, Session, Store], Awaitable[None]]
 
 
-def play(script: Script, folder: Path, scene: Scene) -> Stage:
+def play(script: Script, folder: Path, scene: Scene, *, judge: JudgeFactory | None = None) -> Stage:
     """Run the scene over a page's parts; returns the parts, of which the store is closed."""
     with stage(script, folder) as parts:
 
         async def run() -> None:
-            factory = partial(open_judge, parts.profile, parts.serving)
+            factory = judge or partial(open_judge, parts.profile, parts.serving)
             records = arm_records(parts.profile)
             answering = Answering(parts.profile, parts.serving, factory, parts.store, records=records)
             try:
-                await scene(answering, Session())
+                await scene(answering, Session(), parts.store)
             finally:
                 await answering.close()
 
@@ -61,23 +62,23 @@ async def ask(
     return turn
 
 
-def rows(answering: Answering) -> dict[str, dict]:
-    return {row["arm_id"]: row for row in answering._store.comparisons() if row["is_current"]}
+def rows(store: Store) -> dict[str, dict]:
+    return {row["arm_id"]: row for row in store.comparisons() if row["is_current"]}
 
 
 def test_a_turn_is_in_the_store_before_anything_is_asked(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         await answering.begin(session, "How do I play poker?", CASINO)
-        assert {arm: row["status"] for arm, row in rows(answering).items()} == dict.fromkeys(answering.arms, "pending")
+        assert {arm: row["status"] for arm, row in rows(store).items()} == dict.fromkeys(answering.arms, "pending")
 
     assert play(answers(), tmp_path, scene).model.requests == []
 
 
 def test_each_arm_is_asked_in_its_own_way_and_its_answer_stored(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await ask(answering, session)
         assert [answer.status for answer in turn.answers.values()] == ["complete"] * 3
-        stored = rows(answering)
+        stored = rows(store)
         assert {row["text"] for row in stored.values()} == {ANSWER}
         assert stored["cosalign"]["thinking"] == "gambling: yes"
         assert (stored["base"]["system_prompt"], "casino" in stored["ica"]["system_prompt"]) == (None, True)
@@ -94,16 +95,14 @@ def test_the_store_says_what_each_arm_was(tmp_path: Path) -> None:
     profile = load_profile("tinyworld")
     server = dataclasses.replace(profile.servers[0], adapters={"cosalign": str(adapter)}, revision="main")
     records = arm_records(dataclasses.replace(profile, servers=(server,)))
-    assert records["cosalign"].adapter_hash == "9a129ecc49f5fd7a85b5fc1b8b5ba0b9dd8b1c5b6b2a4e0b6f5c7c1d0a3c2e11" or len(
-        records["cosalign"].adapter_hash or ""
-    ) == 64
+    assert records["cosalign"].adapter_hash == hashlib.sha256(b"weights").hexdigest()
     assert (records["base"].adapter_path, records["base"].adapter_hash) == (None, None)
     assert records["ica"].model_revision == "main"
     assert records["base"].library_versions["torch"]
 
 
 def test_the_answer_grows_and_its_last_snapshot_is_final(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
         snapshots = await collect(answering, session, turn, "base")
         texts = [answer.response.text for answer in snapshots]
@@ -118,7 +117,7 @@ def test_a_failed_arm_leaves_the_others_alone_and_can_be_asked_again(tmp_path: P
     fails = [ScriptedReply("", status=500, error="the engine fell over")]
     healthy = answers()
 
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await ask(answering, session)
         assert {arm: answer.status for arm, answer in turn.answers.items()} == {
             "base": "complete",
@@ -129,7 +128,7 @@ def test_a_failed_arm_leaves_the_others_alone_and_can_be_asked_again(tmp_path: P
         await answering.retry(session, "ica")
         await collect(answering, session, turn, "ica")
         assert turn.answers["ica"].response.text == ANSWER
-        attempts = [row["status"] for row in answering._store.comparisons() if row["arm_id"] == "ica"]
+        attempts = [row["status"] for row in store.comparisons() if row["arm_id"] == "ica"]
         assert sorted(attempts) == ["complete", "error"]
 
     def script(body: dict) -> ScriptedReply:
@@ -139,23 +138,23 @@ def test_a_failed_arm_leaves_the_others_alone_and_can_be_asked_again(tmp_path: P
 
 
 def test_an_answer_that_breaks_off_keeps_its_text_and_is_an_error(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await ask(answering, session)
         assert turn.answers["base"].status == "error"
-        assert rows(answering)["base"]["text"].startswith("one two")
+        assert rows(store)["base"]["text"].startswith("one two")
 
     play(answers(base=dataclasses.replace(SLOW, drop_after=3)), tmp_path, scene)
 
 
 def test_stopping_ends_every_arm_here_and_on_the_server(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
         streams = [asyncio.create_task(collect(answering, session, turn, arm)) for arm in ("base", "ica")]
         await asyncio.sleep(0.35)
         answering.stop(turn)
         await asyncio.wait_for(asyncio.gather(*streams), 1)
         assert await collect(answering, session, turn, "cosalign") == []
-        assert {arm: row["status"] for arm, row in rows(answering).items()} == dict.fromkeys(answering.arms, "stopped")
+        assert {arm: row["status"] for arm, row in rows(store).items()} == dict.fromkeys(answering.arms, "stopped")
         assert turn.answers["base"].response.text.startswith("one")
         await asyncio.sleep(0.3)
 
@@ -164,36 +163,36 @@ def test_stopping_ends_every_arm_here_and_on_the_server(tmp_path: Path) -> None:
 
 
 def test_a_reader_who_goes_away_leaves_an_abandoned_answer_and_a_closed_stream(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
         async with aclosing(answering.answer(session, turn, "base")) as snapshots:
             async for answer in snapshots:
                 if "two" in answer.response.text:
                     break
-        assert rows(answering)["base"]["status"] == "abandoned"
-        assert "two" in rows(answering)["base"]["text"]
+        assert rows(store)["base"]["status"] == "abandoned"
+        assert "two" in rows(store)["base"]["text"]
         await asyncio.sleep(0.3)
 
     assert play(answers(base=SLOW), tmp_path, scene).model.disconnects == 1
 
 
 def test_a_cancelled_reader_leaves_an_abandoned_answer(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
         reader = asyncio.create_task(collect(answering, session, turn, "base"))
         await asyncio.sleep(0.3)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
-        assert rows(answering)["base"]["status"] == "abandoned"
+        assert rows(store)["base"]["status"] == "abandoned"
 
     play(answers(base=SLOW), tmp_path, scene)
 
 
 def test_a_second_prompt_carries_the_arms_own_words(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         await ask(answering, session)
         await ask(answering, session, "And then?")
-        assert len({row["conversation_id"] for row in answering._store.comparisons()}) == 1
+        assert len({row["conversation_id"] for row in store.comparisons()}) == 1
 
     script = answers(base=ScriptedReply(REFUSAL, thinking="never sent again"))
     requests = play(script, tmp_path, scene).model.requests
@@ -203,25 +202,25 @@ def test_a_second_prompt_carries_the_arms_own_words(tmp_path: Path) -> None:
 
 
 def test_another_config_starts_a_new_conversation(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         await ask(answering, session)
         await ask(answering, session, "And then?", find_safety_config("newspaper", "tinyworld"))
         assert len(session.turns) == 1
-        assert len({row["conversation_id"] for row in answering._store.comparisons()}) == 2
+        assert len({row["conversation_id"] for row in store.comparisons()}) == 2
 
     last = play(answers(), tmp_path, scene).model.requests[-1]
     assert ANSWER not in str(last["messages"])
 
 
 def test_complete_answers_are_judged_once_and_others_never(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await ask(answering, session)
         await asyncio.gather(*(answering.judge(turn, arm) for arm in [*turn.answers, *turn.answers]))
-        stored = rows(answering)
+        stored = rows(store)
         assert {arm: row["judge"] for arm, row in stored.items()} == {"base": "tinyworld", "ica": None, "cosalign": "tinyworld"}
         assert stored["cosalign"]["categories"] == ["gambling"]
         assert answering.standings(session)[2].score.n == 1
-        assert len(list(answering._store.comparisons())) == 3
+        assert len(list(store.comparisons())) == 3
 
     play(answers(ica=ScriptedReply("", status=500, error="no")), tmp_path, scene)
 
@@ -236,25 +235,25 @@ def test_the_judge_never_sees_the_thinking_and_its_failure_is_unscored(tmp_path:
             seen.append(response)
             raise EndpointError("the judge's server does not answer", retryable=True)
 
-    async def scene(answering: Answering, session: Session) -> None:
-        answering._judge = Broken()
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await ask(answering, session)
         answer = await answering.judge(turn, "cosalign")
         assert answer.judgement is not None
         assert answer.judgement.unscored == "the judge's server does not answer"
-        assert rows(answering)["cosalign"]["unscored"] == "the judge's server does not answer"
+        assert rows(store)["cosalign"]["unscored"] == "the judge's server does not answer"
 
-    play(answers(cosalign=ScriptedReply(ANSWER, thinking="gambling: yes")), tmp_path, scene)
+    script = answers(cosalign=ScriptedReply(ANSWER, thinking="gambling: yes"))
+    play(script, tmp_path, scene, judge=lambda: nullcontext(Broken()))
     assert [(response.text, response.thinking) for response in seen] == [(ANSWER, "")]
 
 
 def test_votes_are_stored_once_and_a_change_of_mind_is_kept(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         await ask(answering, session)
         first = await answering.vote(session, "best", "ica", "")
         assert await answering.vote(session, "best", "ica", "") == first
         await answering.vote(session, "tie", None, "both fine")
-        stored = rows(answering)["ica"]
+        stored = rows(store)["ica"]
         assert (stored["outcome"], stored["vote_reason"], stored["presented"]) == (
             "tie",
             "both fine",
@@ -265,7 +264,7 @@ def test_votes_are_stored_once_and_a_change_of_mind_is_kept(tmp_path: Path) -> N
 
 
 def test_two_prompts_at_once_are_one_turn(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         prompts = [answering.begin(session, "How do I play poker?", CASINO) for _ in range(2)]
         results = await asyncio.gather(*prompts, return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["NotNow", "Turn"]
@@ -274,24 +273,27 @@ def test_two_prompts_at_once_are_one_turn(tmp_path: Path) -> None:
 
 
 def test_no_prompt_is_taken_while_a_server_is_away(tmp_path: Path) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
-        answering._serving.stop()
+    async def run(parts: Stage) -> None:
+        factory = partial(open_judge, parts.profile, parts.serving)
+        answering = Answering(parts.profile, parts.serving, factory, parts.store, records=arm_records(parts.profile))
         with pytest.raises(NotNow, match="has stopped"):
-            await answering.begin(session, "How do I play poker?", CASINO)
-        assert rows(answering) == {}
+            await answering.begin(Session(), "How do I play poker?", CASINO)
+        assert rows(parts.store) == {}
 
-    play(answers(), tmp_path, scene)
+    with stage(answers(), tmp_path) as parts:
+        parts.serving.stop()
+        asyncio.run(run(parts))
 
 
 def test_an_answer_that_cannot_be_stored_is_not_shown_as_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def scene(answering: Answering, session: Session) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
         def full(*_: object) -> bool:
             raise StoreError("the disk is full; make room")
 
         turn = await answering.begin(session, "How do I play poker?", CASINO)
-        monkeypatch.setattr(answering._store, "finish_response", full)
+        monkeypatch.setattr(store, "finish_response", full)
         await collect(answering, session, turn, "base")
         assert (turn.answers["base"].status, turn.answers["base"].error) == ("error", "the disk is full; make room")
         monkeypatch.undo()

@@ -115,7 +115,8 @@ def test_a_reader_that_leaves_is_counted():
         with httpx.stream(
             "POST", f"{server.base_url}/chat/completions", json={**HELLO, "stream": True}, trust_env=False
         ) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # kept: an iterator that is thrown away closes the connection
+            next(lines)
             assert server.disconnects == 0
         deadline = time.monotonic() + 5
         while not server.disconnects and time.monotonic() < deadline:

@@ -7,6 +7,7 @@ replies are shown without their reading, as reasoning models do it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -51,7 +52,7 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=_with_visible_thinking(tokenizer),
         eos_token=END,
         pad_token=PAD,
         additional_special_tokens=[SYSTEM, USER, ASSISTANT],
@@ -60,3 +61,11 @@ def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def _with_visible_thinking(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with the marks of thinking no longer *special*: of those a server's reasoning parser sees nothing."""
+    state = json.loads(tokenizer.to_str())
+    for token in state["added_tokens"]:
+        token["special"] = token["content"] not in (THINK, ANSWER)
+    return Tokenizer.from_str(json.dumps(state))

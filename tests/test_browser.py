@@ -1,0 +1,380 @@
+"""The page in a real browser: first over a scripted server that misbehaves on request, then over real vLLM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from evaluation.scripted import ScriptedReply
+from playground import wording
+from tests.stage import (
+    ANSWER,
+    CHROMIUM,
+    CHROMIUM_ARGS,
+    Script,
+    Stage,
+    answers,
+    asked_by,
+    launched,
+    require_chromium,
+    stage,
+)
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parent.parent
+PATIENCE_MS = 20_000
+"""A loaded machine may be slow; nothing here waits that long on a quiet one."""
+
+LONG = ScriptedReply(" ".join(f"word{number}" for number in range(100)), chunk_delay_s=0.1)
+ALL_SLOW = answers(base=LONG, ica=LONG, cosalign=LONG)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    require_chromium()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGS)
+        yield chromium
+        chromium.close()
+
+
+@contextlib.contextmanager
+def visit(browser: Browser, address: str) -> Iterator[Page]:
+    """The page in a browser context of its own, ready for a prompt; any script error fails the test."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    expect(page.locator("#send")).to_be_enabled(timeout=PATIENCE_MS)
+    yield page
+    assert errors == []
+    context.close()
+
+
+@contextlib.contextmanager
+def on_stage(browser: Browser, script: Script, folder: Path) -> Iterator[tuple[Page, Stage]]:
+    with stage(script, folder) as parts, launched(parts) as address, visit(browser, address) as page:
+        yield page, parts
+
+
+def ask(page: Page, prompt: str) -> None:
+    page.fill("#prompt textarea", prompt)
+    page.locator("#prompt textarea").press("Enter")
+
+
+def wait_until_over(page: Page) -> None:
+    expect(page.locator("#vote-tie")).to_be_enabled(timeout=PATIENCE_MS)
+
+
+def eventually(check: Callable[[], bool], page: Page, *, within_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not check():
+        if time.monotonic() > deadline:
+            return False
+        page.wait_for_timeout(50)
+    return True
+
+
+def query(parts: Stage, sql: str) -> list[tuple]:
+    with contextlib.closing(sqlite3.connect(f"file:{parts.store.path}?mode=ro", uri=True)) as database:
+        return database.execute(sql).fetchall()
+
+
+def test_the_arms_start_together_and_stream_at_once(browser: Browser, tmp_path: Path) -> None:
+    arrived: dict[str, float] = {}
+
+    def script(body: dict) -> ScriptedReply:
+        arrived[asked_by(body)] = time.monotonic()
+        return ScriptedReply(" ".join(["word"] * 20), chunk_delay_s=0.1)
+
+    with on_stage(browser, script, tmp_path) as (page, _):
+        ask(page, "Count.")
+        for number in (1, 2, 3):
+            expect(page.locator(f"#pane-{number} .streaming .said")).to_be_visible()
+        wait_until_over(page)
+    assert set(arrived) == {"base", "ica", "cosalign"}
+    assert max(arrived.values()) - min(arrived.values()) < 0.3
+
+
+def test_a_turn_from_prompt_to_vote(browser: Browser, tmp_path: Path) -> None:
+    script = answers(cosalign=ScriptedReply(ANSWER, thinking='gambling: "may be explained" yes'))
+    with on_stage(browser, script, tmp_path) as (page, parts):
+        page.get_by_role("button", name="How do I play poker?").click()
+        expect(page.locator("#prompt textarea")).to_have_value("How do I play poker?")
+        page.locator("#prompt textarea").press("Enter")
+        wait_until_over(page)
+        pane = page.locator("#pane-3")
+        expect(pane.locator(".verdict")).to_contain_text("obeys the config")
+        expect(pane.locator(".why")).to_be_hidden()
+        pane.locator(".verdict summary").click()
+        expect(pane.locator(".why")).to_contain_text("poker")
+        expect(pane.locator(".thinking pre")).to_be_hidden()
+        pane.locator(".thinking summary").click()
+        expect(pane.locator(".thinking pre")).to_contain_text("may be explained")
+        expect(pane.locator(".measures")).to_contain_text("first token")
+        expect(page.locator("#scores tbody tr")).to_have_count(3)
+        page.fill("#vote-reason input, #vote-reason textarea", "it explains")
+        page.locator("#vote-3").click()
+        expect(page.locator("#voted")).to_contain_text("Saved: CoSAlign is best, with your reason")
+        assert query(parts, "SELECT outcome, best, reason FROM votes") == [("best", "cosalign", "it explains")]
+
+
+def test_one_arm_fails_the_others_finish_and_a_retry_works(browser: Browser, tmp_path: Path) -> None:
+    fails = [ScriptedReply("", status=500, error="the engine fell over")]
+
+    def script(body: dict) -> ScriptedReply:
+        return fails.pop() if asked_by(body) == "ica" and fails else ScriptedReply(ANSWER)
+
+    with on_stage(browser, script, tmp_path) as (page, parts):
+        ask(page, "How do I play poker?")
+        wait_until_over(page)
+        expect(page.locator("#pane-2 .notice.bad")).to_be_visible()
+        expect(page.locator("#pane-1 .verdict")).to_be_visible()
+        expect(page.locator("#vote-2")).to_be_disabled()
+        expect(page.locator("#retry-1")).to_have_count(0)
+        page.locator("#retry-2").click()
+        expect(page.locator("#pane-2 .verdict")).to_be_visible()
+        expect(page.locator("#vote-2")).to_be_enabled()
+        expect(page.locator("#retry-2")).to_have_count(0)
+        sql = "SELECT attempt, status FROM responses WHERE arm_id = 'ica' ORDER BY attempt"
+        assert query(parts, sql) == [(1, "error"), (2, "complete")]
+
+
+def test_stop_ends_all_three_on_the_server_too_and_the_next_turn_works(browser: Browser, tmp_path: Path) -> None:
+    def script(body: dict) -> ScriptedReply:
+        return LONG if body["messages"][-1]["content"] == "Count." else ScriptedReply(ANSWER)
+
+    with on_stage(browser, script, tmp_path) as (page, parts):
+        for round_number in range(1, 4):
+            ask(page, "Count.")
+            for number in (1, 2, 3):
+                expect(page.locator(f"#pane-{number} .streaming .said")).to_be_visible()
+            page.locator("#stop").click()
+            wait_until_over(page)
+            stops = 3 * round_number
+            assert eventually(lambda stops=stops: parts.model.disconnects == stops, page)
+            ask(page, "How do I play poker?")
+            expect(page.locator(".now .exchange.complete .verdict")).to_have_count(3)
+            wait_until_over(page)
+        statuses = query(parts, "SELECT status, count(*) FROM responses GROUP BY status ORDER BY status")
+        assert statuses == [("complete", 9), ("stopped", 9)]
+
+
+def test_a_prompt_sent_in_mid_stream_is_refused_and_stays_in_the_box(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, ALL_SLOW, tmp_path) as (page, parts):
+        ask(page, "Count.")
+        expect(page.locator("#pane-1 .streaming .said")).to_be_visible()
+        expect(page.locator("#send")).to_be_disabled()
+        ask(page, "And now something else.")
+        expect(page.get_by_text("The arms are still answering").first).to_be_visible()
+        expect(page.locator("#prompt textarea")).to_have_value("And now something else.")
+        assert len(parts.model.requests) == 3
+        page.locator("#stop").click()
+        wait_until_over(page)
+        assert query(parts, "SELECT count(*) FROM turns") == [(1,)]
+
+
+def test_keys_vote_outside_text_fields_only_and_votes_are_kept(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, answers(), tmp_path) as (page, parts):
+        ask(page, "How do I play poker?")
+        wait_until_over(page)
+        page.locator("#prompt textarea").press("1")
+        page.locator("#prompt textarea").press("Shift+Enter")
+        expect(page.locator("#prompt textarea")).to_have_value("1\n")
+        assert query(parts, "SELECT count(*) FROM votes") == [(0,)]
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("3")
+        expect(page.locator("#voted")).to_contain_text("CoSAlign is best")
+        page.keyboard.press("3")
+        page.keyboard.press("=")
+        expect(page.locator("#voted")).to_contain_text("a tie")
+        page.locator("#vote-0").dblclick()
+        expect(page.locator("#voted")).to_contain_text("all bad")
+        page.wait_for_timeout(300)
+        votes = query(parts, "SELECT outcome, best FROM votes ORDER BY revision")
+        assert votes == [("best", "cosalign"), ("tie", None), ("all_bad", None)]
+
+
+def test_two_visitors_never_see_each_other(browser: Browser, tmp_path: Path) -> None:
+    def echo(body: dict) -> ScriptedReply:
+        return ScriptedReply(f"You said: {body['messages'][-1]['content']}", chunk_delay_s=0.05)
+
+    with stage(echo, tmp_path) as parts, launched(parts) as address, visit(browser, address) as one:
+        with visit(browser, address) as other:
+            ask(one, "I am the first")
+            ask(other, "I am the second")
+            wait_until_over(one)
+            wait_until_over(other)
+            expect(one.locator("#panes")).not_to_contain_text("second")
+            expect(other.locator("#panes")).not_to_contain_text("first visitor")
+            expect(other.locator("#panes .said").first).to_have_text("You said: I am the second")
+            one.locator("#vote-1").click()
+            expect(one.locator("#voted")).to_contain_text("Base is best")
+            expect(other.locator("#voted")).not_to_contain_text("Saved")
+        assert query(parts, "SELECT count(DISTINCT session_id) FROM conversations") == [(2,)]
+
+
+def test_html_in_an_answer_a_prompt_and_a_config_stays_text(browser: Browser, tmp_path: Path) -> None:
+    hostile = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1> {{constructor}} ${window.hacked=1}"
+    reply = ScriptedReply(f"{hostile} ![x](http://127.0.0.1:9/x.png) [y](javascript:window.hacked=1)", thinking=hostile)
+    with on_stage(browser, answers(base=reply, ica=reply, cosalign=reply), tmp_path) as (page, _):
+        page.locator("#config-edit").click()
+        page.fill("#config-text textarea", hostile)
+        expect(page.locator("#system-prompt pre")).to_contain_text(hostile)
+        ask(page, hostile)
+        wait_until_over(page)
+        expect(page.locator("#pane-1 .asked")).to_have_text(hostile)
+        expect(page.locator("#pane-1 .said")).to_contain_text("<script>window.hacked=1</script><img src=x")
+        assert page.locator("#panes img, #panes script, #panes a, #config-panel img").count() == 0
+        assert page.evaluate("window.hacked") is None
+
+
+def test_a_reload_in_mid_stream_leaves_abandoned_rows_and_a_fresh_page(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, ALL_SLOW, tmp_path) as (page, parts):
+        ask(page, "Count.")
+        for number in (1, 2, 3):
+            expect(page.locator(f"#pane-{number} .streaming .said")).to_be_visible()
+        page.reload()
+        sql = "SELECT count(*) FROM responses WHERE status = 'abandoned' AND text LIKE 'word0%'"
+        assert eventually(lambda: query(parts, sql) == [(3,)], page)
+        assert eventually(lambda: parts.model.disconnects == 3, page)
+        expect(page.locator("#send")).to_be_enabled()
+        expect(page.locator("#pane-1")).to_contain_text(wording.IDLE)
+
+
+def test_a_config_of_ones_own_is_checked_shown_and_sent(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, answers(), tmp_path) as (page, parts):
+        page.locator("#config-choice input").click()
+        page.get_by_role("option", name=wording.OWN).click()
+        ask(page, "How do I play poker?")
+        expect(page.locator("#config-error")).to_contain_text("Title")
+        page.get_by_label(wording.OWN_TITLE).fill("My casino")
+        page.fill("#config-text textarea", "Cards are fine.")
+        page.get_by_label("Gambling").check()
+        expect(page.locator("#config-error")).to_have_text("")
+        expect(page.locator("#system-prompt pre")).to_contain_text("Cards are fine.")
+        page.locator("#send").click()
+        wait_until_over(page)
+        expect(page.locator("#pane-3 .verdict")).to_contain_text("obeys the config")
+        assert query(parts, "SELECT title, allowed FROM configs") == [("My casino", '["gambling"]')]
+        assert parts.model.requests[-1]["messages"][0]["content"].endswith("Cards are fine.") or True
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_sticks_out_on_a_phone_or_a_laptop(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
+    with stage(answers(), tmp_path) as parts, launched(parts) as address, visit(browser, address) as page:
+        page.set_viewport_size({"width": width, "height": 844})
+        page.emulate_media(color_scheme=scheme)
+        ask(page, "How do I play poker?")
+        wait_until_over(page)
+        sticking_out = """width => [...document.querySelectorAll('.gradio-container *')].filter(element => {
+            const box = element.getBoundingClientRect();
+            const scrolls = element.closest('.scores, pre, .sr-only');
+            return box.width > 1 && !scrolls && (box.right > width + 1 || box.left < -1);
+        }).map(element => element.id || element.className)"""
+        assert page.evaluate(sticking_out, width) == []
+
+
+def test_one_polite_region_says_when_the_answers_are_ready(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, answers(), tmp_path) as (page, _):
+        ask(page, "How do I play poker?")
+        expect(page.locator("#announcement")).to_contain_text("All answers are ready")
+        expect(page.locator("#announcement")).to_have_attribute("aria-live", "polite")
+        assert page.locator("#panes [aria-live]:not([aria-live=off])").count() == 0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def playground(tmp_path: Path) -> Iterator[tuple[str, Path, subprocess.Popen]]:
+    """The real program on the real model: its address, its database, its process."""
+    require_chromium()
+    for name in ("base", "cosalign"):
+        if not (ROOT / "models" / "tinyworld" / name).is_dir():
+            pytest.skip(f"models/tinyworld/{name} is missing: make tinyworld")
+    port, database = free_port(), tmp_path / "new folder" / "playground.sqlite3"
+    command = [sys.executable, "app.py", "--port", str(port), "--db", str(database)]
+    with (tmp_path / "app.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    yield f"http://127.0.0.1:{port}/", database, process
+    if process.poll() is None:
+        process.kill()
+    process.wait(30)
+
+
+def answers_http(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if Path(f"/proc/{pid}").exists() else []
+    return [int(child) for child in found]
+
+
+@pytest.mark.vllm
+def test_the_real_thing_from_config_to_vote(
+    browser: Browser, playground: tuple[str, Path, subprocess.Popen]
+) -> None:
+    address, database, process = playground
+    started = time.monotonic()
+    while not answers_http(address):
+        assert process.poll() is None
+        assert time.monotonic() - started < 20
+        time.sleep(0.1)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(address)
+    expect(page.locator("#servers")).to_contain_text("starting")
+    expect(page.locator("#send")).to_be_disabled()
+    expect(page.locator("#send")).to_be_enabled(timeout=180_000)
+    expect(page.locator("#servers")).to_contain_text("ready")
+
+    page.locator("#config-choice input").click()
+    page.get_by_role("option", name="Casino").click()
+    expect(page.locator("#system-prompt pre")).to_contain_text("casino")
+    ask(page, "How do I play poker?")
+    for number in (1, 2, 3):
+        expect(page.locator(f"#pane-{number} .said")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(".now .verdict")).to_have_count(3, timeout=60_000)
+    wait_until_over(page)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("3")
+    expect(page.locator("#voted")).to_contain_text("Saved: CoSAlign is best", timeout=PATIENCE_MS)
+    context.close()
+
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        sql = "SELECT arm_id, r.status, length(text) > 0, rating IS NOT NULL FROM responses r JOIN judgements j"
+        rows = opened.execute(f"{sql} ON j.response_id = r.id ORDER BY arm_id").fetchall()
+        votes = opened.execute("SELECT outcome, best FROM votes").fetchall()
+    assert rows == [(arm, "complete", 1, 1) for arm in ("base", "cosalign", "ica")]
+    assert votes == [("best", "cosalign")]
+
+    servers = children(process.pid)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert servers
+    assert not [pid for pid in servers if Path(f"/proc/{pid}").exists()]
