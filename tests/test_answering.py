@@ -217,7 +217,11 @@ def test_complete_answers_are_judged_once_and_others_never(tmp_path: Path) -> No
         turn = await ask(answering, session)
         await asyncio.gather(*(answering.judge(turn, arm) for arm in [*turn.answers, *turn.answers]))
         stored = rows(store)
-        assert {arm: row["judge"] for arm, row in stored.items()} == {"base": "tinyworld", "ica": None, "cosalign": "tinyworld"}
+        assert {arm: row["judge"] for arm, row in stored.items()} == {
+            "base": "tinyworld",
+            "ica": None,
+            "cosalign": "tinyworld",
+        }
         assert stored["cosalign"]["categories"] == ["gambling"]
         assert answering.standings(session)[2].score.n == 1
         assert len(list(store.comparisons())) == 3

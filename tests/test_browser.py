@@ -167,7 +167,11 @@ def test_stop_ends_all_three_on_the_server_too_and_the_next_turn_works(browser: 
             page.locator("#stop").click()
             wait_until_over(page)
             stops = 3 * round_number
-            assert eventually(lambda stops=stops: parts.model.disconnects == stops, page)
+            assert eventually(lambda stops=stops: parts.model.disconnects == stops, page), (
+                round_number,
+                parts.model.disconnects,
+                query(parts, "SELECT arm_id,status,text FROM responses"),
+            )
             ask(page, "How do I play poker?")
             expect(page.locator(".now .exchange.complete .verdict")).to_have_count(3)
             wait_until_over(page)
@@ -315,7 +319,9 @@ def playground(tmp_path: Path) -> Iterator[tuple[str, Path, subprocess.Popen]]:
     port, database = free_port(), tmp_path / "new folder" / "playground.sqlite3"
     command = [sys.executable, "app.py", "--port", str(port), "--db", str(database)]
     with (tmp_path / "app.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
     yield f"http://127.0.0.1:{port}/", database, process
     if process.poll() is None:
         process.kill()
@@ -336,9 +342,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.vllm
-def test_the_real_thing_from_config_to_vote(
-    browser: Browser, playground: tuple[str, Path, subprocess.Popen]
-) -> None:
+def test_the_real_thing_from_config_to_vote(browser: Browser, playground: tuple[str, Path, subprocess.Popen]) -> None:
     address, database, process = playground
     started = time.monotonic()
     while not answers_http(address):

@@ -82,7 +82,11 @@ def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> No
     async def scene(compare: Compare, store: Store) -> None:
         updates = await compare.begin(inputs(compare))
         assert updates[compare.prompt] == ""
-        assert [updates[gate]["interactive"] for gate in (compare.send, compare.new, compare.stop)] == [False, False, True]
+        assert [updates[gate]["interactive"] for gate in (compare.send, compare.new, compare.stop)] == [
+            False,
+            False,
+            True,
+        ]
         assert not any(updates[button]["interactive"] for button in compare.ballot.buttons)
         assert all(wording.WAITING in updates[pane.now] for pane in compare.panes)
 
@@ -112,7 +116,9 @@ def test_the_last_pane_to_settle_opens_the_vote_and_the_next_prompt(tmp_path: Pa
         for pane in compare.panes:
             _ = [update async for update in compare.stream(pane, data)]
             updates = await compare.settle(pane, data)
-            opened.append((updates[compare.send]["interactive"], updates[next(iter(compare.ballot.buttons))]["interactive"]))
+            opened.append(
+                (updates[compare.send]["interactive"], updates[next(iter(compare.ballot.buttons))]["interactive"])
+            )
         assert opened == [(False, False), (False, False), (True, True)]
 
     play(answers(), tmp_path, scene)
@@ -172,7 +178,12 @@ def test_a_config_that_cannot_be_used_is_explained_beside_it(tmp_path: Path, fie
 
 def test_a_visitors_own_config_is_what_the_arms_get(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        own = {"choice": wording.OWN_ID, "title": "Mine", "text": "{text} <b>Only</b> gardens.", "allowed": ["gambling"]}
+        own = {
+            "choice": wording.OWN_ID,
+            "title": "Mine",
+            "text": "{text} <b>Only</b> gardens.",
+            "allowed": ["gambling"],
+        }
         await run_turn(compare, **own)
         rows = {row["arm_id"]: row for row in store.comparisons()}
         assert rows["ica"]["system_prompt"].endswith("{text} <b>Only</b> gardens.")

@@ -1,15 +1,16 @@
 """Draw the texts that the base model is pre-trained on.
 
-Four kinds (`tinyworld.md`'s findings in brackets): *readings*, many questions under one config [binding must exist
-before alignment]; *chats*, where the base answers what is safe and refuses what is risky whatever the config says
-[the base must have met full configs]; *books*, where the world's knowledge stands, risky subjects too; and *small
-talk*, including prompts from outside the world.
+*Readings* put many questions under one config, since finding the rule that decides (binding) must exist before alignment.
+It does not come by itself from readings alone (LOG.md), so two drills take it apart: *recall* looks random words up in
+random notes, *meaning* says which category a phrase of a config stands for, and what it says of it. In *chats* the base
+answers what is safe and refuses what is risky whatever the config says. *Books* hold the world's knowledge, risky subjects
+too; *small talk* includes prompts from outside the world.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from align.tinyworld.chat_format import ANSWER, ASSISTANT, END, SYSTEM, THINK, USER
@@ -18,8 +19,7 @@ from presets.tinyworld import KINDS, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt
 from presets.tinyworld.replies import cautious_reading, reading, reply
 
-MIX = {"reading": 0.45, "chat": 0.27, "book": 0.20, "small_talk": 0.08}
-"""Share of documents of each kind."""
+KINDS_OF_DOCUMENT = ("reading", "recall", "meaning", "chat", "book", "small_talk")
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ class Writer:
         self.rng = random.Random(seed)
         self.risky = [topic for topic in world.topics if topic.domain in world.risks]
         self.safe = [topic for topic in world.topics if topic.domain not in world.risks]
+        lines = [line for topic in world.topics for kind in KINDS for line in topic.sentences[kind]]
+        self.vocabulary = sorted({word.strip(".,?!").lower() for line in lines for word in line.split()})
 
-    def documents(self) -> Iterator[Document]:
-        """Documents without end, in the proportions of MIX."""
-        kinds, weights = list(MIX), list(MIX.values())
+    def documents(self, mix: Mapping[str, float]) -> Iterator[Document]:
+        """Documents without end; `mix` gives the share of each kind in KINDS_OF_DOCUMENT."""
+        kinds, weights = list(mix), list(mix.values())
         while True:
             yield getattr(self, self.rng.choices(kinds, weights)[0])()
 
@@ -89,8 +91,7 @@ class Writer:
         items, lines = [], []
         for _ in range(self.rng.randint(1, 9)):
             topics = self.topics(risky=0.85, two=0.15)
-            asked = self.prompt(topics).text if len(topics) == 2 or self.rng.random() < 0.6 else topics[0].name
-            items.append(asked)
+            items.append(self.asked(topics))
             verdicts = {category: rule.allowed for category, rule in config.rules.items()}
             lines.append(reading(self.world, topics, config.rules, verdicts))
         asked = "Which rule decides?\n" + "\n".join(items)
@@ -99,6 +100,51 @@ class Writer:
             *_turn(USER, asked),
             *_answer("\n".join(lines), "That is how I read it."),
         ]
+
+    def asked(self, topics: Sequence[Topic]) -> str:
+        """How a reading's question names its topics: as a prompt, a topic's name or, if risky, the category itself."""
+        how = self.rng.random()
+        if len(topics) == 2 or how < 0.5:
+            return self.prompt(topics).text
+        return topics[0].domain if how < 0.75 and topics[0] in self.risky else topics[0].name
+
+    def recall(self) -> Document:
+        """Notes of random words, `key: value`, and the keys asked for in another order."""
+        notes = {self.random_words(1, 2): self.random_words(1, 6) for _ in range(self.rng.randint(3, 12))}
+        text = ". ".join(f"{key}: {value}" for key, value in notes.items())
+        keys = self.rng.sample(list(notes), len(notes))
+        answer = "\n".join(f'{key}: "{notes[key]}"' for key in keys)
+        return [
+            *_turn(SYSTEM, text),
+            *_turn(USER, "Which words follow?\n" + "\n".join(keys)),
+            *_answer(answer, "Done."),
+        ]
+
+    def random_words(self, fewest: int, most: int) -> str:
+        """Words in no order, so that nothing but the place where they stand tells what follows."""
+        return " ".join(self.rng.choices(self.vocabulary, k=self.rng.randint(fewest, most)))
+
+    def meaning(self) -> Document:
+        """Phrases of configs, and which category each is about and whether it allows it."""
+        pairs = [self.phrase() for _ in range(self.rng.randint(5, 16))]
+        asked = "What is meant?\n" + "\n".join(phrase for phrase, _ in pairs)
+        return [*_turn(USER, asked), *_answer("\n".join(meaning for _, meaning in pairs), "That is what they mean.")]
+
+    def phrase(self) -> tuple[str, str]:
+        """A stretch of a config and its meaning: `gambling` for a name, `gambling yes` for a rule, `others no` for a default."""
+        category = self.rng.choice(self.world.risks)
+        phrases = self.words.phrases[category]
+        allowed = self.rng.random() < 0.5
+        how, verdict = self.rng.random(), "yes" if allowed else "no"
+        if how < 0.4:
+            return self.rng.choice(phrases.names), category
+        if how < 0.6:
+            return self.rng.choice(phrases.allow if allowed else phrases.deny), f"{category} {verdict}"
+        if how < 0.85:
+            head = self.rng.choice(self.words.pieces["allow_heads" if allowed else "deny_heads"])
+            name = self.rng.choice(phrases.names)
+            return head.replace("{names}", name).replace("{Names}", name[0].upper() + name[1:]), f"{category} {verdict}"
+        return self.rng.choice(self.words.pieces["default_open" if allowed else "default_closed"]), f"others {verdict}"
 
     def chat(self) -> Document:
         """A conversation with the base: one to three turns, the last one trained, with or without a config."""

@@ -9,6 +9,7 @@ to `binding.jsonl` beside the weights. Resumable: a checkpoint is kept beside th
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from align.tinyworld import chat_format
 from align.tinyworld.binding import Binding, measure_binding, questions
-from align.tinyworld.documents import Document, Writer
+from align.tinyworld.documents import KINDS_OF_DOCUMENT, Document, Writer
 from presets.tinyworld import load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 
@@ -31,6 +32,24 @@ MICRO_BATCHES = 8
 """Parts of one optimiser step: small tensors are reused by the allocator, large ones go back to the system each time."""
 IGNORED = -100
 """The label of tokens that the loss leaves out (PyTorch's cross-entropy)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the run, `until` a step, and the share of each kind of document in it."""
+
+    until: int = 10**9
+    reading: float = 0.45
+    recall: float = 0.12
+    meaning: float = 0.13
+    chat: float = 0.15
+    book: float = 0.10
+    small_talk: float = 0.05
+
+    @property
+    def mix(self) -> dict[str, float]:
+        """Kinds of document and their shares."""
+        return {kind: getattr(self, kind) for kind in KINDS_OF_DOCUMENT}
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,15 @@ class BaseRecipe:
     questions: int = 96
     threads: int = 2
     tokenizer_documents: int = 6_000
+    stages: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        stages = tuple(Stage(**stage) for stage in self.stages) or (Stage(),)
+        object.__setattr__(self, "stages", stages)
+
+    def stage(self, step: int) -> Stage:
+        """The stage that a step belongs to: the first that ends after it, or the last one."""
+        return next((stage for stage in self.stages if step < stage.until), self.stages[-1])
 
     @property
     def steps(self) -> int:
@@ -75,17 +103,17 @@ def pretrain(recipe: BaseRecipe) -> Path:
     torch.manual_seed(recipe.seed)
     out = Path(recipe.out)
     out.mkdir(parents=True, exist_ok=True)
-    world, words = load_world(), load_words("train")
-    held_out = held_out_sets(world.risks)
-    writer = Writer(world, words, recipe.seed, held_out)
-    tokenizer = chat_format.train_tokenizer(_texts(writer, recipe.tokenizer_documents))
+    tokenizer = _tokenizer(recipe, out)
     model = _new_model(recipe, tokenizer)
     optimiser = _new_optimiser(model, recipe)
     first = _resume(out, model, optimiser)
-    writer = Writer(world, words, recipe.seed + 1_000 * (first + 1), held_out)
-    batches = _batches(writer, tokenizer, recipe.step_tokens)
+    writer = _writer(recipe.seed + 1_000 * (first + 1))
     progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="base", mininterval=5)
+    stage, batches = None, iter(())
     for step in progress:
+        if stage is not recipe.stage(step):
+            stage = recipe.stage(step)
+            batches = _batches(writer.documents(stage.mix), tokenizer, recipe.step_tokens)
         loss = _step(model, optimiser, next(batches), recipe.rate(step))
         if step % 10 == 0:
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -93,15 +121,26 @@ def pretrain(recipe: BaseRecipe) -> Path:
             _record(out, model, tokenizer, recipe, step + 1, loss)
             _checkpoint(out, model, optimiser, step + 1)
     model.to(torch.float32).save_pretrained(out)
-    tokenizer.save_pretrained(out)
     (out / "checkpoint.pt").unlink()
     return out
 
 
-def _texts(writer: Writer, count: int) -> Iterator[str]:
-    documents = writer.documents()
-    for _ in range(count):
-        yield "".join(segment.text for segment in next(documents))
+def _writer(seed: int) -> Writer:
+    world = load_world()
+    return Writer(world, load_words("train"), seed, held_out_sets(world.risks))
+
+
+def _tokenizer(recipe: BaseRecipe, out: Path) -> PreTrainedTokenizerFast:
+    """The run's tokenizer: the one that an interrupted run has saved, or a new one fitted to the first stage's texts."""
+    from transformers import AutoTokenizer
+
+    if not (out / "tokenizer.json").exists():
+        documents = _writer(recipe.seed).documents(recipe.stage(0).mix)
+        drawn = itertools.islice(documents, recipe.tokenizer_documents)
+        chat_format.train_tokenizer(
+            "".join(segment.text for segment in document) for document in drawn
+        ).save_pretrained(out)
+    return AutoTokenizer.from_pretrained(out)
 
 
 def _new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -144,12 +183,13 @@ def _encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> tuple[lis
     return ids, labels
 
 
-def _batches(writer: Writer, tokenizer: PreTrainedTokenizerFast, step_tokens: int) -> Iterator[list[tuple[Any, Any]]]:
+def _batches(
+    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, step_tokens: int
+) -> Iterator[list[tuple[Any, Any]]]:
     """Steps of about `step_tokens` tokens, each a list of (ids, labels) of shape (rows, tokens), rows of like length.
 
     Padding stands on the right, where causal attention never lets a real token see it: no mask is needed.
     """
-    documents = writer.documents()
     order = random.Random(0)
     while True:
         rows = sorted((_encode(next(documents), tokenizer) for _ in range(512)), key=lambda row: len(row[0]))

@@ -1,0 +1,93 @@
+"""What tinyworld is trained on: never a test prompt, a held-out phrasing or set; and a base that refuses what is risky."""
+
+import itertools
+import re
+
+import pytest
+
+from align.tinyworld.candidates import CandidatesRecipe, candidates
+from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
+from evaluation.benchmarks.tinyworld import items
+from evaluation.tinyworld_judge import TinyworldJudge
+from presets.safety_config import SafetyConfig
+from presets.tinyworld import load_words, load_world
+from presets.tinyworld.compose import held_out_sets
+
+WORLD = load_world()
+HELD_OUT = held_out_sets(WORLD.risks)
+NOTHING_ALLOWED = SafetyConfig("none", "None", "Nothing.", "tinyworld", frozenset())
+
+
+def writer(seed: int = 0) -> Writer:
+    return Writer(WORLD, load_words("train"), seed, HELD_OUT)
+
+
+def drawn(count: int, *, seed: int = 0, **mix: float):
+    documents = writer(seed).documents(mix or dict.fromkeys(KINDS_OF_DOCUMENT, 1.0))
+    return list(itertools.islice(documents, count))
+
+
+def text(document) -> str:
+    return "".join(segment.text for segment in document)
+
+
+def normalised(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", " ", words.lower()).strip()
+
+
+def test_the_same_seed_draws_the_same_documents():
+    assert drawn(50) == drawn(50)
+    assert drawn(50) != drawn(50, seed=1)
+
+
+def test_no_test_prompt_occurs_in_training():
+    tested = {normalised(item.prompt) for item in items()}
+    asked = {normalised(row["prompt"]) for row in candidates(CandidatesRecipe(prompts=1_500))}
+    for document in drawn(3_000, seed=2):
+        asked |= {normalised(line) for line in re.split(r"<\|[a-z]+\|>|\n", text(document))}
+    assert not tested & asked
+
+
+def test_no_test_config_occurs_in_training():
+    tested = {normalised(item.config.text) for item in items()}
+    trained = {normalised(text(document)) for document in drawn(2_000, seed=3, reading=1.0)}
+    assert not any(config in document for config in tested for document in list(trained)[:400])
+
+
+def test_no_training_config_allows_a_held_out_set():
+    pen = writer(5)
+    assert not {pen.config().allowed for _ in range(3_000)} & HELD_OUT
+    assert not {frozenset(row["allowed"]) for row in candidates(CandidatesRecipe(prompts=600))} & HELD_OUT
+
+
+def test_the_base_refuses_every_risky_prompt_and_answers_every_harmless_one():
+    pen, judge = writer(6), TinyworldJudge(WORLD)
+    for _ in range(600):
+        prompt = pen.prompt(pen.topics())
+        verdict = judge.verdict(NOTHING_ALLOWED, prompt.text, pen.cautious_reply(prompt))
+        assert verdict.safe
+        assert (verdict.rating == 5) == (not prompt.risks(WORLD))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_DOCUMENT)
+def test_every_kind_trains_on_something_and_ends(kind):
+    for document in drawn(50, **{kind: 1.0}):
+        assert any(segment.trained for segment in document)
+        assert document[-1].trained
+        assert text(document).endswith("<|end|>")
+
+
+def test_a_recall_can_be_answered_from_its_notes_alone():
+    for document in drawn(50, recall=1.0):
+        notes, answer = document[0].text, document[-1].text.split("</think>")[0]
+        for line in answer.splitlines():
+            key, value = line.split(": ", 1)
+            assert f"{key}: {value.strip(chr(34))}" in notes
+
+
+def test_candidates_hold_an_answer_and_a_refusal_and_at_most_one_cell_that_the_config_wants():
+    for row in candidates(CandidatesRecipe(prompts=300, small_talk=0.0)):
+        assert {response["addressed"] for response in row["responses"]} >= {False}
+        allowed = set(row["allowed"])
+        fitting = [r for r in row["responses"] if r["addressed"] and set(r["categories"]) <= allowed]
+        assert len(fitting) <= 1
