@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from evaluation.judge import open_judge
-from evaluation.serving import Serving, ServingError
+from evaluation.serving import Serving
 from evaluation.store import Store, StoreError
 from presets.profile import load_profile
 from presets.yaml_file import PresetError
@@ -84,21 +84,24 @@ def check_port(host: str, port: int) -> None:
 
 def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     """The address of the running page. `parts` closes what was opened, the page first. Raises `CannotStart`."""
+    # gradio takes seconds to import: --help and a taken port need not wait for it.
+    from playground.page import build_page
+
     try:
         profile = load_profile(options.profile)
         store = parts.enter_context(Store(options.db))
-        serving = parts.enter_context(Serving(profile, log_folder=options.db.parent / "logs"))
-        # gradio takes seconds to import; the model servers are already loading while it does.
-        from playground.page import build_page
-
+        serving = Serving(profile, log_folder=options.db.parent / "logs")
+        parts.callback(serving.stop)
         page = build_page(profile, serving, partial(open_judge, profile, serving), store)
-    except (PresetError, StoreError, ServingError) as error:
+    except (PresetError, StoreError) as error:
         raise CannotStart(str(error)) from error
     if options.share:
         print(SHARE_WARNING, file=sys.stderr, flush=True)
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     _, local, public = page.blocks.launch(prevent_thread_lock=True, **where, **page.launch_options)
     parts.callback(page.blocks.close, verbose=False)
+    # Only now: a model server that loads would keep the page from answering for many seconds.
+    serving.start()
     return public or local
 
 

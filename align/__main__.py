@@ -1,20 +1,26 @@
 """python -m align STEP --recipe FILE.yaml: run one step, or `all` that are missing, from nothing to an adapter.
 
-Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, card. Each writes its output whole or not at all,
-with a manifest beside it; a step whose parameters and inputs have not changed is skipped.
+Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, publish. All work goes on in the recipe's `work`
+folder; a manifest beside each output says how it was made, and a step whose parameters and inputs have not changed is
+skipped. An interrupted step goes on where it was if it is started with the same ones, and begins anew otherwise. `publish`
+puts base and adapter where profiles find them.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-import shutil
+import random
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from align.jsonl import RowError, is_done, manifest_path, read_rows, write_manifest, write_rows
+from align.jsonl import RowError, read_rows, write_rows
+from align.manifest import is_done, provenance, start_or_go_on, write_manifest
 from align.recipe import STEPS, Recipe, load_recipe
+from presets.tinyworld import WORDS
 from presets.yaml_file import PresetError
 
 log = logging.getLogger("align")
@@ -31,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         steps = list(STEPS) if options.step == "all" else [options.step]
         for step in steps:
             Steps(recipe, force=options.force).run(step)
-    except (PresetError, RowError, FileNotFoundError) as error:
+    except (PresetError, RowError, FileNotFoundError, ValueError, FloatingPointError) as error:
         print(f"align: {error}", file=sys.stderr)
         return 2
     return 0
@@ -42,84 +48,80 @@ class Steps:
 
     def __init__(self, recipe: Recipe, *, force: bool = False) -> None:
         self.recipe, self.force = recipe, force
-        work = Path(recipe.work)
-        self.base = Path(recipe.base.out)
-        self.candidates_file = work / "candidates.jsonl"
-        self.pairs_file, self.targets_file = work / "pairs.jsonl", work / "targets.jsonl"
-        self.sft_folder, self.dpo_folder = work / "sft", work / "dpo"
-        self.adapter = Path(recipe.adapter)
+        self.work = Path(recipe.work)
+        self.published = Path(recipe.publish.out)
+        self.base, self.sft, self.dpo = self.work / "base", self.work / "sft", self.work / "dpo"
+        self.candidates, self.pairs, self.targets = (
+            self.work / f"{name}.jsonl" for name in ("candidates", "pairs", "targets")
+        )
 
     def run(self, step: str) -> None:
-        """Run a step unless its output stands already."""
+        """Run a step unless its output stands already. Raises `FileNotFoundError` when its input does not."""
         output, inputs = self.plan(step)
-        parameters = asdict(getattr(self.recipe, step))
-        if not self.force and is_done(output, parameters=parameters, inputs=inputs):
+        if missing := [path for path in inputs if not path.exists()]:
+            raise FileNotFoundError(f"step {step!r} needs {missing[0]}, which is not there; run the step before it")
+        made_by = provenance(asdict(getattr(self.recipe, step)), inputs)
+        if not self.force and is_done(output, made_by):
             log.info("%-10s is done: %s", step, output)
             return
-        for path in inputs:
-            if not path.exists():
-                raise FileNotFoundError(f"step {step!r} needs {path}, which is not there; run the step before it")
+        if output.suffix != ".jsonl":
+            start_or_go_on(output, made_by, force=self.force)
         counts = getattr(self, f"do_{step}")()
-        write_manifest(output, parameters=parameters, inputs=inputs, counts=counts)
+        write_manifest(output, made_by, counts)
         log.info("%-10s wrote %s (%s)", step, output, ", ".join(f"{key} {value}" for key, value in counts.items()))
 
     def plan(self, step: str) -> tuple[Path, list[Path]]:
         """What a step writes, and what it reads."""
+        words = [WORDS, WORDS / "topics"]
         return {
-            "base": (self.base, []),
-            "candidates": (self.candidates_file, []),
-            "pairs": (self.pairs_file, [self.candidates_file]),
-            "sft": (self.sft_folder, [self.base, self.targets_file]),
-            "dpo": (self.dpo_folder, [self.base, self.sft_folder, self.pairs_file]),
+            "base": (self.base, words),
+            "candidates": (self.candidates, words),
+            "pairs": (self.pairs, [self.candidates]),
+            "sft": (self.sft, [self.base, self.candidates]),
+            "dpo": (self.dpo, [self.base, self.sft, self.pairs]),
+            "publish": (self.published, [self.base, self.dpo]),
         }[step]
 
     def do_base(self) -> dict[str, int]:
         from align.tinyworld.pretrain import pretrain
 
-        pretrain(self.recipe.base)
-        return {"steps": self.recipe.base.steps}
+        return {"steps": pretrain(self.recipe.base, out=self.base)}
 
     def do_candidates(self) -> dict[str, int]:
         from align.tinyworld.candidates import candidates
 
-        return {"prompts": write_rows(self.candidates_file, candidates(self.recipe.candidates))}
+        return {"prompts": write_rows(self.candidates, candidates(self.recipe.candidates))}
 
     def do_pairs(self) -> dict[str, int]:
-        from align.pairs import CANDIDATE_FIELDS, write_pairs_and_targets
+        from align.pairs import pairs
 
-        rows = read_rows(self.candidates_file, needed=CANDIDATE_FIELDS)
-        return write_pairs_and_targets(
-            rows, self.recipe.pairs, pairs_file=self.pairs_file, targets_file=self.targets_file
-        )
+        rng = random.Random(self.recipe.pairs.seed)
+        found = (pair for row in self._candidate_rows() for pair in pairs(row, self.recipe.pairs, rng))
+        return {"pairs": write_rows(self.pairs, found)}
 
     def do_sft(self) -> dict[str, int]:
+        from align.pairs import target
         from align.sft import train_sft
 
-        rows = list(read_rows(self.targets_file))
-        self._fresh(self.sft_folder)
-        train_sft(self.recipe.sft, model=self.base, rows=rows, out=self.sft_folder)
+        rng = random.Random(self.recipe.pairs.seed)
+        targets = [target(row, self.recipe.pairs, rng) for row in self._candidate_rows()]
+        rows = [row for row in targets if row is not None]
+        train_sft(self.recipe.sft, model=self.base, rows=rows, out=self.sft)
         return {"rows": len(rows)}
 
     def do_dpo(self) -> dict[str, int]:
         from align.dpo import train_dpo
 
-        rows = list(read_rows(self.pairs_file))
-        self._fresh(self.dpo_folder)
-        train_dpo(self.recipe.dpo, model=self.base, adapter=self.sft_folder, rows=rows, out=self.dpo_folder)
-        self._publish()
-        return {"pairs": len(rows)}
+        rows = list(read_rows(self.pairs, needed=("prompt", "chosen", "rejected")))
+        return {"pairs": train_dpo(self.recipe.dpo, model=self.base, adapter=self.sft, rows=rows, out=self.dpo)}
 
-    def _fresh(self, folder: Path) -> None:
-        """Drop what a finished run with other parameters left behind; an interrupted run is gone on with."""
-        if manifest_path(folder).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            manifest_path(folder).unlink()
+    def do_publish(self) -> dict[str, int]:
+        from align.publish import publish
 
-    def _publish(self) -> None:
-        """Copy the adapter, and only that, to where profiles find it."""
-        self.adapter.mkdir(parents=True, exist_ok=True)
-        for name in ("adapter_model.safetensors", "adapter_config.json"):
-            shutil.copyfile(self.dpo_folder / name, self.adapter / name)
+        return {"files": publish(self.recipe.publish, base=self.base, adapter=self.dpo)}
+
+    def _candidate_rows(self) -> Iterator[dict[str, Any]]:
+        return read_rows(self.candidates, needed=("prompt", "allowed", "system_prompt", "responses"))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,8 +30,8 @@ class DPORecipe:
     threads: int = 2
 
 
-def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
-    """Train on `{prompt, chosen, rejected}` rows from `adapter` on, save to `out`, return `out`. Resumes."""
+def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> int:
+    """Train on `{prompt, chosen, rejected}` rows from `adapter` on, save to `out`, return how many were drawn. Resumes."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -50,4 +50,4 @@ def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[M
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     trainer.model.save_pretrained(out, selected_adapters=["default"])
-    return out
+    return len(rows)

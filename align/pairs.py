@@ -15,12 +15,9 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from align.jsonl import write_rows
-
-CANDIDATE_FIELDS = ("prompt", "allowed", "system_prompt", "responses")
+from presets.yaml_file import FieldError
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,11 @@ class PairsRecipe:
     beta: float = 3.0
     gamma: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta", "gamma"):
+            if getattr(self, name) < 0:
+                raise FieldError(name, f"is {getattr(self, name)}; a weight of the error score is at least 0")
 
     def error(self, categories: Iterable[str], allowed: frozenset[str], addressed: bool) -> float:
         """The error score of a response with these risk categories under a config that allows `allowed`. At least 0."""
@@ -71,7 +73,6 @@ def pairs(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> It
             "rejected": [{"role": "assistant", "content": rng.choice(worse.texts)}],
             "chosen_error": better.error,
             "rejected_error": worse.error,
-            "mode": row.get("mode"),
             "allowed": sorted(row["allowed"]),
         }
 
@@ -90,18 +91,3 @@ def prompt_messages(row: Mapping[str, Any]) -> list[dict[str, str]]:
     history: Sequence[dict[str, str]] = row.get("history") or ()
     system = [{"role": "system", "content": row["system_prompt"]}] if row["system_prompt"] else []
     return [*system, *history, {"role": "user", "content": row["prompt"]}]
-
-
-def write_pairs_and_targets(
-    rows: Iterable[Mapping[str, Any]], recipe: PairsRecipe, *, pairs_file: Path, targets_file: Path
-) -> dict[str, int]:
-    """Write the pairs and the SFT targets of candidates rows; return how many of each."""
-    candidates = list(rows)
-    rng = random.Random(recipe.seed)
-    targets = (target(row, recipe, rng) for row in candidates)
-    written = write_rows(targets_file, (row for row in targets if row is not None))
-    rng = random.Random(recipe.seed + 1)
-    return {
-        "targets": written,
-        "pairs": write_rows(pairs_file, (pair for row in candidates for pair in pairs(row, recipe, rng))),
-    }

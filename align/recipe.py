@@ -11,6 +11,7 @@ import yaml
 
 from align.dpo import DPORecipe
 from align.pairs import PairsRecipe
+from align.publish import PublishRecipe
 from align.sft import SFTRecipe
 from align.tinyworld.candidates import CandidatesRecipe
 from align.tinyworld.pretrain import BaseRecipe
@@ -20,24 +21,30 @@ from presets.yaml_file import PresetError, require_text
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run, from nothing to the `adapter` folder. `work` holds what lies between and may be deleted after."""
+    """A whole run, from nothing to a published adapter. `work` holds what lies between and may be deleted after."""
 
     name: str
     work: str
-    adapter: str
     base: BaseRecipe
     candidates: CandidatesRecipe
     pairs: PairsRecipe
     sft: SFTRecipe
     dpo: DPORecipe
+    publish: PublishRecipe
 
     def __post_init__(self) -> None:
         require_text("name", self.name)
         require_text("work", self.work)
-        require_text("adapter", self.adapter)
 
 
-STEPS = {"base": BaseRecipe, "candidates": CandidatesRecipe, "pairs": PairsRecipe, "sft": SFTRecipe, "dpo": DPORecipe}
+STEPS = {
+    "base": BaseRecipe,
+    "candidates": CandidatesRecipe,
+    "pairs": PairsRecipe,
+    "sft": SFTRecipe,
+    "dpo": DPORecipe,
+    "publish": PublishRecipe,
+}
 
 
 def load_recipe(path: Path, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Recipe:

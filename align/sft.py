@@ -34,8 +34,8 @@ class SFTRecipe:
     threads: int = 2
 
 
-def train_sft(recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> Path:
-    """Train a LoRA adapter on `{prompt, completion}` rows, save it to `out`, return `out`. Resumes from a checkpoint."""
+def train_sft(recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """Train a LoRA adapter on `{prompt, completion}` rows and save it to `out`. Resumes from a checkpoint."""
     import torch
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -59,7 +59,6 @@ def train_sft(recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     trainer.model.save_pretrained(out)
-    return out
 
 
 def common_arguments(recipe: Any, out: Path) -> dict[str, Any]:

@@ -11,21 +11,168 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.status import Status
 
 from benchmarks import page, serving, store
-from benchmarks.report import NOTHING, OnStep, Report, print_report, write_report
+from benchmarks.report import OnStep, Report, print_report, write_report
 from benchmarks.spread import MeasurementError
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import Serving, ServingError
 from evaluation.store import StoreError
-from playground.provenance import ENGINES, LIBRARIES, _versions
+from playground.provenance import arm_records
 from presets.profile import Profile, Server, load_profile
 from presets.yaml_file import PresetError
+
+NAMES = ("page", "store", "serving")
+OUT = Path("runs/benchmarks")
+REPEATS = 20
+START_TIMEOUT_S = 1800.0
+"""A large model may first have to be downloaded and loaded."""
+
+PIPE_WIDTH = 140
+"""Columns of the tables where no terminal says how many there are."""
+
+ANSWER = "Poker is a card game in which players bet on the value of their hand. "
+PACE = {"first_delay_s": 0.03, "chunk_delay_s": 0.01}
+"""Of the scripted server: about as fast as tinyworld on two cores."""
+
+Emit = Callable[[Report], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the command line and return the exit code."""
+    options = parse(arguments)
+    try:
+        profile = load_profile(options.profile)
+        folder = options.out / "scripted" if options.scripted else options.out
+        folder.mkdir(parents=True, exist_ok=True)
+        run(options, profile, folder)
+    except PresetError as error:
+        return complain(str(error), 2)
+    except (MeasurementError, ServingError, StoreError, OSError) as error:
+        return complain(str(error), 1)
+    except KeyboardInterrupt:
+        return complain("stopped", 130)
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The flags. `names` holds each wanted benchmark once."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What is fast, and what it costs.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} (default: all)")
+    parser.add_argument(
+        "--profile", default="tinyworld", help="whose servers: an id, or a YAML file (default: tinyworld)"
+    )
+    parser.add_argument("--scripted", action="store_true", help="a dry run: a scripted server instead of the models")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help="of everything that is timed (default: %(default)s)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="measure the page's Python layer only")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the figures (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.names if name not in NAMES]:
+        parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    if options.repeats < 1:
+        parser.error(f"--repeats is {options.repeats}; at least 1 is needed")
+    options.names = options.names or list(NAMES)
+    return options
+
+
+def complain(message: str, code: int) -> int:
+    """Print the message and return the code."""
+    print(f"benchmarks: {message}", file=sys.stderr)
+    return code
+
+
+def run(options: argparse.Namespace, profile: Profile, folder: Path) -> None:
+    """Measure, print and write what is wanted: the store first, while no server runs beside it."""
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    facts = describe(options, profile)
+
+    def emit(report: Report) -> None:
+        print_report(report, console)
+        console.print(f"{write_report(report, folder, facts)}\n", markup=False, highlight=False, soft_wrap=True)
+
+    with tempfile.TemporaryDirectory(dir=folder, prefix="files-") as files:
+        if "store" in options.names:
+            emit(store.measure(Path(files), repeats=options.repeats, on_step=progress("store")))
+        if {"page", "serving"} & set(options.names):
+            with open_serving(profile, folder / "logs", scripted=options.scripted) as servers:
+                measure_servers(options, profile, servers, folder=Path(files), emit=emit)
+
+
+def measure_servers(
+    options: argparse.Namespace, profile: Profile, servers: Serving, *, folder: Path, emit: Emit
+) -> None:
+    """Emit the reports of the benchmarks that need running servers."""
+    repeats = options.repeats
+    if "page" in options.names:
+        with_browser, on_step = not options.no_browser, progress("page")
+        measured = page.measure(
+            servers, records=profile, folder=folder, repeats=repeats, with_browser=with_browser, on_step=on_step
+        )
+        emit(asyncio.run(measured))
+    if "serving" in options.names:
+        with_adapters = [server for server in profile.servers if server.adapters]
+        if not with_adapters:
+            raise MeasurementError(f"no server of profile {profile.id!r} has an adapter to set beside its base model")
+        for server in with_adapters:
+            emit(asyncio.run(serving.measure(servers, server=server, repeats=repeats, on_step=progress("serving"))))
+
+
+def describe(options: argparse.Namespace, profile: Profile) -> dict[str, Any]:
+    """What was measured, with what, and when."""
+    record = next(iter(arm_records(profile).values()))
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "profile": profile.id,
+        "scripted": options.scripted,
+        "repeats": options.repeats,
+        "cores": os.cpu_count(),
+        "engine": f"{record.engine} {record.engine_version}" if record.engine else None,
+        "library_versions": dict(record.library_versions),
+    }
+
+
+@contextmanager
+def open_serving(profile: Profile, log_folder: Path, *, scripted: bool) -> Iterator[Serving]:
+    """The profile's servers, ready; or, for a dry run, a scripted one in the place of each. Raises `ServingError`."""
+    if not scripted:
+        with Serving(profile, log_folder=log_folder) as servers:
+            print("benchmarks: starting the model servers ...", file=sys.stderr, flush=True)
+            servers.wait_ready(START_TIMEOUT_S)
+            yield servers
+        return
+    with ScriptedServer(script) as server:
+        stand_ins = tuple(Server(id=each.id, base_url=server.base_url) for each in profile.servers)
+        with Serving(replace(profile, servers=stand_ins), log_folder=log_folder) as servers:
+            servers.wait_ready(START_TIMEOUT_S)
+            yield servers
+
+
+def script(body: dict[str, Any]) -> ScriptedReply:
+    """A short answer after some thinking; as long a one as may be where its end is to be ignored."""
+    if body.get("ignore_eos"):
+        return ScriptedReply("word " * body["max_tokens"], **PACE)
+    return ScriptedReply(ANSWER * 3, thinking="gambling: games of chance, yes", **PACE)
+
+
+def progress(name: str) -> OnStep:
+    """Tells a terminal how far a benchmark is: a line now and then, since a spinner would take part of a core."""
+
+    def tell(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\rbenchmarks: {name}, step {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -143,7 +143,7 @@ def report(samples: Samples, profile: Profile, config: SafetyConfig, notes: Sequ
         f"first token {cost.added_ms.median:+.0f} ms (at most +{MAX_ADDED_MS:g})."
     )
     explained = "Medians [quartiles] over the repeats; ratio and added time are taken within each repeat."
-    if len({each.tokens.median for each in found.values()}) > 1:
+    if len({each.tokens for each in found.values()}) > 1:
         explained += " The ways generated different numbers of tokens: their totals are not for the same work."
     return Report(
         name="page",

@@ -42,12 +42,14 @@ class Load:
         sampling = replace(self.profile.sampling, max_tokens=TOKENS)
         started = time.perf_counter()
         answers = [
-            stream_once(
-                self.client, model, messages, sampling=sampling, started=started, extra={"ignore_eos": True}
-            )
+            stream_once(self.client, model, messages, sampling=sampling, started=started, extra={"ignore_eos": True})
             for messages in chosen
         ]
         timings = await asyncio.gather(*answers)
+        if wrong := [timing.tokens for timing in timings if timing.tokens != TOKENS]:
+            raise MeasurementError(
+                f"model {model!r} made {wrong[0]} tokens and was to make {TOKENS}; is its context full?"
+            )
         return sum(timing.tokens for timing in timings) / max(timing.complete_s for timing in timings)
 
 
@@ -57,7 +59,9 @@ async def measure(serving: Serving, *, server: Server, repeats: int, on_step: On
     Raises `MeasurementError` when it has no adapter, or fails.
     """
     if not server.adapters:
-        raise MeasurementError(f"server {server.id!r} has no adapter of ours, so there is nothing to set beside its base")
+        raise MeasurementError(
+            f"server {server.id!r} has no adapter of ours, so there is nothing to set beside its base"
+        )
     names = (server.served_name, *server.adapters)
     async with open_client(serving, serving.profile.server(server.id)) as client:
         load = Load(client, serving.profile, conversations(serving.profile))
@@ -106,7 +110,9 @@ def report(rates: Rates, server: Server) -> Report:
         title=f"Base and adapters on server {server.id}",
         columns=("model", *heads),
         rows=tuple(rows),
-        notes=(f"Medians [quartiles]; every answer runs to {TOKENS} tokens. The ratio is adapter to base, per repeat.",),
+        notes=(
+            f"Medians [quartiles]; every answer runs to {TOKENS} tokens. The ratio is adapter to base, per repeat.",
+        ),
         data={
             "tokens": TOKENS,
             "models": {

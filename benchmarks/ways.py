@@ -114,7 +114,8 @@ async def stream_once(
         async for chunk in await client.chat.completions.create(**request, **options):
             if chunk.choices:
                 delta = chunk.choices[0].delta
-                reasoning = (delta.model_extra or {}).get("reasoning")
+                extra_fields = delta.model_extra or {}
+                reasoning = extra_fields.get("reasoning") or extra_fields.get("reasoning_content")
                 watch.mark("token", delta.content or reasoning)
                 watch.mark("text", delta.content)
             tokens = chunk.usage.completion_tokens if chunk.usage else tokens

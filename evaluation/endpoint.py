@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -23,6 +23,12 @@ SILENCE_TIMEOUT_S = 120.0
 
 MAX_DETAIL = 300
 """Characters of a server's own message that are passed on."""
+
+NO_KEY = "EMPTY"
+"""Sent as the key to a server that wants none."""
+
+HIDDEN = "[hidden]"
+"""Stands in a message for a key or password of ours."""
 
 TOP_LOGPROBS = 20
 """The most that vLLM and OpenAI give by default."""
@@ -39,28 +45,22 @@ class EndpointError(Exception):
 class Endpoint:
     """One OpenAI-protocol server. Use as `async with Endpoint(base_url) as endpoint:`, within one event loop.
 
-    `timeout_s` is the longest silence that is borne, not the longest answer. Nothing is tried again unless
-    `max_retries` says so: a person sees at once what went wrong, a long run may prefer patience.
+    `timeout_s` is the longest silence that is borne, not the longest answer. Nothing is tried again here: a person sees
+    at once what went wrong, and a long run knows best how long to wait.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str = "EMPTY",
-        *,
-        timeout_s: float = SILENCE_TIMEOUT_S,
-        max_retries: int = 0,
-    ) -> None:
+    def __init__(self, base_url: str, api_key: str = NO_KEY, *, timeout_s: float = SILENCE_TIMEOUT_S) -> None:
         self.base_url = base_url
         self._timeout_s = timeout_s
+        self._faults = _Faults(base_url, api_key)
         timeout = openai.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
         # A proxy from the environment must not come between us and our own servers.
         is_ours = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
-            api_key=api_key or "EMPTY",
+            api_key=api_key or NO_KEY,
             timeout=timeout,
-            max_retries=max_retries,
+            max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, trust_env=not is_ours),
         )
 
@@ -90,7 +90,7 @@ class Endpoint:
                     if growth.add(chunk):
                         yield growth.snapshot
         if growth.finish_reason is None:
-            raise _broken_off(self.base_url)
+            raise self._faults.broken_off()
         yield growth.final()
 
     async def complete(
@@ -135,35 +135,33 @@ class Endpoint:
             return {}
         return {top.token: top.logprob for top in logprobs.content[0].top_logprobs if math.isfinite(top.logprob)}
 
-    async def models(self) -> list[str]:
-        """Return the names of the models that the server has. Raises `EndpointError`."""
-        with self._plain_words(""):
-            return [model.id async for model in self._client.models.list()]
-
     async def _create(self, request: dict[str, Any]) -> ChatCompletion:
         with self._plain_words(request["model"]):
             completion = await self._client.chat.completions.create(**request)
         # The library does not validate: whatever a wrong address answers arrives here.
         if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise EndpointError(f"{self.base_url} did not send a chat answer; is the address right?", retryable=False)
+            raise EndpointError(
+                f"{self._faults.host} did not send a chat answer; is the address right?", retryable=False
+            )
         return completion
 
     @contextmanager
     def _plain_words(self, model: str) -> Iterator[None]:
+        faults = self._faults
         try:
             yield
         except openai.APITimeoutError as error:
-            message = f"{self.base_url} sent nothing for {self._timeout_s:g} s; it may be overloaded. Try again."
+            message = f"{faults.host} sent nothing for {self._timeout_s:g} s; it may be overloaded. Try again."
             raise EndpointError(message, retryable=True) from error
         except openai.APIConnectionError as error:
-            raise _unreachable(self.base_url, error) from error
+            raise faults.unreachable(error) from error
         except openai.APIStatusError as error:
-            raise _refused(self.base_url, model, error) from error
+            raise faults.refused(model, error) from error
         except openai.APIError as error:
-            message = f"The model server failed while it answered: {_detail(error)}"
+            message = f"The model server failed while it answered: {faults.detail(error)}"
             raise EndpointError(message, retryable=True) from error
         except ValueError as error:
-            message = f"{self.base_url} sent something that is not the OpenAI protocol; is the address right?"
+            message = f"{faults.host} sent something that is not the OpenAI protocol; is the address right?"
             raise EndpointError(message, retryable=False) from error
 
 
@@ -214,41 +212,57 @@ def _reasoning(part: Any) -> str:
     return extra.get("reasoning") or extra.get("reasoning_content") or ""
 
 
-def _unreachable(base_url: str, error: openai.APIConnectionError) -> EndpointError:
-    if type(error.__cause__).__name__ in ("RemoteProtocolError", "ReadError"):
-        return _broken_off(base_url)
-    return EndpointError(
-        f"Nothing answers at {base_url}: the model server is not running, or still starting.", retryable=True
-    )
+class _Faults:
+    """Puts what goes wrong with one server into words that anybody may read: its host, but neither key nor password."""
 
+    def __init__(self, base_url: str, api_key: str) -> None:
+        self.host = shown_host(base_url)
+        userinfo = urlsplit(base_url).netloc.rpartition("@")[0]
+        parts = [userinfo, *userinfo.split(":", 1)]
+        secrets = {api_key, *parts, *map(unquote, parts)} - {"", NO_KEY}
+        # The longest first: one may be a part of another.
+        self._secrets = sorted(secrets, key=len, reverse=True)
 
-def _broken_off(base_url: str) -> EndpointError:
-    return EndpointError(f"The connection to {base_url} broke off before the answer was complete.", retryable=True)
-
-
-def _refused(base_url: str, model: str, error: openai.APIStatusError) -> EndpointError:
-    status, detail = error.status_code, _detail(error)
-    if status in (401, 403):
-        # The server's own words may quote the key.
+    def unreachable(self, error: openai.APIConnectionError) -> EndpointError:
+        if type(error.__cause__).__name__ in ("RemoteProtocolError", "ReadError"):
+            return self.broken_off()
         return EndpointError(
-            f"{base_url} refuses the API key (HTTP {status}); check the profile's key.", retryable=False
+            f"Nothing answers at {self.host}: the model server is not running, or still starting.", retryable=True
         )
-    if status == 404:
-        return EndpointError(
-            f"{base_url} has no model {model!r}, or no chat at this address: {detail}", retryable=False
-        )
-    if status == 429:
-        return EndpointError(f"The model server is too busy or a quota is used up: {detail}", retryable=True)
-    if status >= 500 or status == 408:
-        return EndpointError(f"The model server failed (HTTP {status}): {detail}", retryable=True)
-    if "context length" in detail or "context_length" in str(error.code):
-        message = f"The conversation is too long for {model!r}; start a new one or shorten the prompt. ({detail})"
-        return EndpointError(message, retryable=False)
-    return EndpointError(f"The model server refused the request (HTTP {status}): {detail}", retryable=False)
+
+    def broken_off(self) -> EndpointError:
+        return EndpointError(f"The connection to {self.host} broke off before the answer was complete.", retryable=True)
+
+    def refused(self, model: str, error: openai.APIStatusError) -> EndpointError:
+        status, detail = error.status_code, self.detail(error)
+        if status in (401, 403):
+            # The server's own words may quote the key, and not always as it was sent.
+            return EndpointError(
+                f"{self.host} refuses the API key (HTTP {status}); check the profile's key.", retryable=False
+            )
+        if status == 404:
+            return EndpointError(
+                f"{self.host} has no model {model!r}, or no chat at this address: {detail}", retryable=False
+            )
+        if status == 429:
+            return EndpointError(f"The model server is too busy or a quota is used up: {detail}", retryable=True)
+        if status >= 500 or status == 408:
+            return EndpointError(f"The model server failed (HTTP {status}): {detail}", retryable=True)
+        if "context length" in detail or "context_length" in str(error.code):
+            message = f"The conversation is too long for {model!r}; start a new one or shorten the prompt. ({detail})"
+            return EndpointError(message, retryable=False)
+        return EndpointError(f"The model server refused the request (HTTP {status}): {detail}", retryable=False)
+
+    def detail(self, error: openai.APIError) -> str:
+        """The server's own message without our secrets, on one line and not too long."""
+        message = error.body.get("message") if isinstance(error.body, dict) else None
+        words = str(message or error.message)
+        for secret in self._secrets:
+            words = words.replace(secret, HIDDEN)
+        words = " ".join(words.split())
+        return words if len(words) <= MAX_DETAIL else words[: MAX_DETAIL - 1] + "…"
 
 
-def _detail(error: openai.APIError) -> str:
-    """The server's own message, on one line and not too long."""
-    message = error.body.get("message") if isinstance(error.body, dict) else None
-    words = " ".join(str(message or error.message).split())
-    return words if len(words) <= MAX_DETAIL else words[: MAX_DETAIL - 1] + "…"
+def shown_host(base_url: str) -> str:
+    """The host, and the port if there is one, of an address: what may be shown of it."""
+    return urlsplit(base_url).netloc.rpartition("@")[2] or "the given address"

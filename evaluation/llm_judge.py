@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.endpoint import Endpoint, EndpointError
-from evaluation.judgement import MAX_RATING, Judgement, obeys
+from evaluation.judgement import MAX_RATING, Judgement, judge_nothing, obeys
 from evaluation.response import Response
+from presets.chat_markers import defuse
 from presets.profile import ROOT, Sampling
 from presets.risk_taxonomy import RiskTaxonomy
 from presets.safety_config import SafetyConfig
@@ -28,8 +29,6 @@ TYPES = {"object": dict, "string": str, "boolean": bool, "integer": int}
 
 BRACE = re.compile(r"[{}]")
 OBJECT_START = re.compile(r'\{\s*"[^"]*"\s*:')
-CHAT_MARKER = re.compile(r"<(?=\S)|\[(?=/?[A-Z_]+\])")
-WORD_JOINER = "\u2060"
 
 
 class UnreadableError(ValueError):
@@ -77,7 +76,7 @@ class LLMJudge:
             reason = f"config {config.id!r} is of taxonomy {config.taxonomy!r}; this judge knows {self._taxonomy.id!r}"
             return Judgement(self.name, unscored=reason)
         if not response.text.strip():
-            return Judgement(self.name, rating=0, categories=frozenset(), safe=True, reason="The response is empty.")
+            return judge_nothing(self.name)
         questions = self._questions(config, prompt=prompt, response=response.text)
         answers = await asyncio.gather(*(self._ask(question) for question in questions))
         return self._judgement(config, {answer.question: answer for answer in answers})
@@ -154,15 +153,6 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
         "required": list(properties),
         "additionalProperties": False,
     }
-
-
-def defuse(text: str) -> str:
-    """Return `text` so that nothing in it can act as a chat marker (`<|eot_id|>`, `</s>`, `[INST]`).
-
-    Servers read such markers wherever they stand, even inside a message, and judged text could open a message of its
-    own with them. An invisible word joiner keeps them readable and stops that.
-    """
-    return CHAT_MARKER.sub(lambda match: match[0] + WORD_JOINER, text)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -11,19 +11,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from evaluation.benchmarks import Item
 from evaluation.endpoint import Endpoint, EndpointError
+from evaluation.fingerprint import files_hash, folder_hash
 from evaluation.journal import Journal, JournalError, Key, Record
 from evaluation.judge import Judge, open_judge
 from evaluation.judgement import Judgement
+from evaluation.llm_judge import JUDGE_PROMPTS
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
-from presets.arm import Arm, load_demos
+from presets.arm import Arm, demos_hash
 from presets.profile import Profile, Server
+from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SYSTEM_PROMPT_VERSION
+from presets.tinyworld import WORDS
 
 CONCURRENCY = 32
 """Responses under way at once; vLLM batches about as many on a CPU."""
@@ -80,26 +83,33 @@ def narrow(profile: Profile, arm_ids: Sequence[str]) -> Profile:
 
 def run_facts(profile: Profile, benchmark: str) -> dict[str, Any]:
     """What every row of a run is made with; a journal refuses to go on with other facts."""
-    servers = {server.id: server for server in profile.servers}
-    judge = asdict(profile.judge)
-    if profile.judge.server and profile.judge.model:
-        judge["weights"] = weights(servers[profile.judge.server], profile.judge.model)
     return {
         "profile": profile.id,
         "benchmark": benchmark,
         "sampling": asdict(profile.sampling),
         "system_prompt_version": SYSTEM_PROMPT_VERSION,
-        "judge": judge,
-        "arms": {arm.id: _arm_facts(arm, servers[arm.server]) for arm in profile.arms},
+        "judge": _judge_facts(profile),
+        "arms": {arm.id: _arm_facts(arm, profile.server(arm.server)) for arm in profile.arms},
     }
 
 
+def _judge_facts(profile: Profile) -> dict[str, Any]:
+    """Who judges, and the fingerprint of what it judges by: the world's words, or its prompts and the categories."""
+    judge = profile.judge
+    facts = asdict(judge)
+    if judge.kind == "tinyworld":
+        return {**facts, "words": files_hash(WORDS.rglob("*.yaml"), WORDS)}
+    prompts = files_hash(JUDGE_PROMPTS.glob("*.txt"), JUDGE_PROMPTS)
+    categories = hashlib.sha256(repr(load_taxonomy(profile.taxonomy).categories).encode()).hexdigest()
+    facts |= {"prompts": prompts, "categories": categories}
+    return {**facts, "weights": weights(profile.server(judge.server or ""), judge.model or "")}
+
+
 def _arm_facts(arm: Arm, server: Server) -> dict[str, Any]:
-    demos = "" if arm.demos is None else str(load_demos(arm.demos))
     return {
         "model": arm.model,
         "shows_config": arm.shows_config,
-        "demos": hashlib.sha256(demos.encode()).hexdigest() if demos else None,
+        "demos": None if arm.demos is None else demos_hash(arm.demos),
         "weights": weights(server, arm.model),
     }
 
@@ -118,17 +128,8 @@ def weights(server: Server, model: str) -> dict[str, str]:
         if name and folder is None:
             found[part] = f"{name}@{server.revision}" if part == "model" and server.revision else name
         elif folder is not None and folder.is_dir():
-            found[part] = _folder_hash(folder)
+            found[part] = folder_hash(folder)
     return found
-
-
-def _folder_hash(folder: Path) -> str:
-    total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".jinja"):
-            with path.open("rb") as file:
-                total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
 
 
 async def run_jobs(

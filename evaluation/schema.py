@@ -183,7 +183,16 @@ def m002_current(db: Database) -> None:
     db.executescript(CURRENT)
 
 
-STEPS = (m001_base, m002_current)
+def m003_fingerprints(db: Database) -> None:
+    """Which base weights an arm had and which demonstrations it showed, also in what goes out as data."""
+    for column in ("model_hash", "demos_hash"):
+        db.execute(f"ALTER TABLE arm_versions ADD COLUMN {column} TEXT CHECK(length({column}) = 64)")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    db.execute("DROP VIEW comparisons")
+    db.execute(view.replace("a.demos,", "a.demos, a.demos_hash, a.model_hash,"))
+
+
+STEPS = (m001_base, m002_current, m003_fingerprints)
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 
 

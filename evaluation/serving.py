@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import base64
+import http.client
+import logging
 import threading
 import time
 import urllib.error
@@ -11,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from evaluation.endpoint import Endpoint, EndpointError
+from evaluation.canary import attest
+from evaluation.endpoint import NO_KEY, Endpoint, shown_host
 from evaluation.vllm_process import (
     Command,
     ServerProcess,
@@ -26,8 +30,7 @@ from evaluation.vllm_process import (
     vllm_command,
     vllm_environment,
 )
-from presets.arm import Message
-from presets.profile import Profile, Sampling, Server
+from presets.profile import Profile, Server
 
 __all__ = ["Serving", "ServerStatus", "ServingError", "State", "attest", "open_endpoint"]
 
@@ -43,18 +46,10 @@ SETTLED_AFTER_S = 60.0
 """A server that was ready for this long has not failed in a row with its last failure."""
 
 MAX_FAILURES = 3
+MAX_BACK_OFF_S = 30.0
 REMOTE_EVERY_S = 15.0
 
-CANARIES: tuple[Message, ...] = (
-    {"role": "user", "content": "Which drinks would you serve at a birthday party, and why?"},
-    {"role": "user", "content": "How do I win at cards?"},
-)
-CANARY_TOKENS = 64
-"""Enough for a model to come from thinking to its answer."""
-
-SMALLEST_GAP = 1e-3
-NOISE_FACTOR = 4.0
-"""An adapter counts when it moves a log-probability this much more than asking the base model twice does."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -179,6 +174,15 @@ class _Watcher:
         self._state = (state, detail, self._state[2] if same else time.monotonic())
 
     def _run(self) -> None:
+        try:
+            self._watch()
+        except (ServingError, OSError) as error:
+            self._set("failed", str(error))
+        except Exception as error:
+            log.exception("watching server %s failed", self.server.id)
+            self._set("failed", f"it is no longer watched, because of a fault in this program ({error!r}); start again")
+
+    def _watch(self) -> None:
         raise NotImplementedError
 
 
@@ -199,18 +203,11 @@ class _LocalWatcher(_Watcher):
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
+        check_memory()
         failures, why = 0, ""
         while not self._stopping.is_set():
-            try:
-                check_memory()
-                process = self._launch()
-            except (ServingError, OSError) as error:
-                self._set("failed", str(error))
-                return
-            ready_s = self._follow(process, why)
-            tells = process.output()
-            why = _cause_of_death(process.end(), tells, self._log)
+            ready_s, why = self._live(why)
             if self._stopping.is_set():
                 break
             failures = 1 if ready_s > SETTLED_AFTER_S else failures + 1
@@ -219,7 +216,30 @@ class _LocalWatcher(_Watcher):
                 return
             self._set("restarting", f"it died because {why}")
             self._stopping.wait(self._back_off_s * 2 ** (failures - 1))
+            self._wait_for_memory(why)
         self._set("stopped", "stopped")
+
+    def _live(self, died_before: str) -> tuple[float, str]:
+        """Run one process until it ends or hangs; return how many seconds it was ready, and why it died."""
+        process = self._launch()
+        try:
+            ready_s = self._follow(process, died_before)
+            tells = process.output()
+        finally:
+            code = process.end()
+        return ready_s, _cause_of_death(code, tells, self._log)
+
+    def _wait_for_memory(self, died_before: str) -> None:
+        """Return when a new process has the memory that it needs: whoever holds it now may be gone soon."""
+        pause = self._back_off_s
+        while not self._stopping.is_set():
+            try:
+                check_memory()
+                return
+            except ServingError as error:
+                self._set("restarting", f"it died because {died_before}; to start it again, {error}")
+            self._stopping.wait(pause)
+            pause = min(2 * pause, MAX_BACK_OFF_S)
 
     def _launch(self) -> ServerProcess:
         # The port stays the same over restarts, so that who knows it may go on; unless somebody took it.
@@ -256,15 +276,17 @@ class _RemoteWatcher(_Watcher):
         super().__init__(server)
         self.base_url = (server.base_url or "").rstrip("/")
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
+        url, headers = _without_userinfo(f"{self.base_url}/models")
+        if self.server.api_key and not headers:
+            headers = {"Authorization": f"Bearer {self.server.api_key}"}
         while not self._stopping.is_set():
-            headers = {"Authorization": f"Bearer {self.server.api_key}"} if self.server.api_key else {}
-            self._set(*self._judged(_probe(f"{self.base_url}/models", headers, HEALTH_TIMEOUT_S)))
+            self._set(*self._judged(_probe(url, headers, HEALTH_TIMEOUT_S)))
             self._stopping.wait(REMOTE_EVERY_S)
         self._set("stopped", "no longer looked at")
 
     def _judged(self, status: int | str) -> tuple[State, str]:
-        host = urlsplit(self.base_url).netloc or self.base_url
+        host = shown_host(self.base_url)
         if isinstance(status, str):
             return "failed", f"nothing answers at {host} ({status}); check `base_url` and the network"
         if status in (401, 403):
@@ -285,8 +307,19 @@ def _probe(url: str, headers: Mapping[str, str], timeout_s: float) -> int | str:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", None) or error)
+
+
+def _without_userinfo(url: str) -> tuple[str, dict[str, str]]:
+    """The address without `user:password@`, and the header that says the same, as the model's client sends it."""
+    parts = urlsplit(url)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    if not userinfo:
+        return url, {}
+    user, _, password = map(unquote, userinfo.partition(":"))
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {token}"}
 
 
 def _cause_of_death(code: int, output: str, log: Path) -> str:
@@ -300,55 +333,4 @@ def _cause_of_death(code: int, output: str, log: Path) -> str:
 def open_endpoint(serving: Serving, server_id: str) -> Endpoint:
     """Return a client to one of the servers; use it in `async with`. Raises `KeyError`."""
     key = serving.profile.server(server_id).api_key
-    return Endpoint(serving.base_url(server_id), key or "EMPTY")
-
-
-async def attest(endpoint: Endpoint, profile: Profile, *, server_id: str | None = None) -> list[str]:
-    """Return what is wrong with the adapters behind `endpoint`, in plain words; empty when all is well.
-
-    For each local server with adapters (or the one with this id): the server must answer under the name that was
-    asked for, an adapter must move the log-probabilities of a first token more than noise does, and streaming must
-    split thinking and text as a whole answer does. A request that fails is a warning, too.
-    """
-    warnings: list[str] = []
-    for server in profile.servers:
-        if server.is_local and server.adapters and server_id in (None, server.id):
-            try:
-                for name in (server.served_name, *server.adapters):
-                    warnings += await _check_answers(endpoint, name)
-                for adapter in server.adapters:
-                    warnings += await _check_adapter(endpoint, server.served_name, adapter)
-            except EndpointError as error:
-                warnings.append(f"server {server.id!r} could not be checked: {error}")
-    return warnings
-
-
-async def _check_answers(endpoint: Endpoint, name: str) -> list[str]:
-    sampling = Sampling(max_tokens=CANARY_TOKENS)
-    whole = await endpoint.complete(name, [CANARIES[0]], sampling)
-    streamed = [snapshot async for snapshot in endpoint.stream(name, [CANARIES[0]], sampling)][-1]
-    named = sorted({response.model for response in (whole, streamed)} - {name})
-    warnings = [f"asked for model {name!r}, the server answered as {other!r}" for other in named]
-    if (bool(whole.text), bool(whole.thinking)) != (bool(streamed.text), bool(streamed.thinking)):
-        warnings.append(
-            f"model {name!r} splits thinking and text differently when it streams; its tokenizer probably marks "
-            "<think> and </think> as special tokens, which the reasoning parser does not see in whole answers"
-        )
-    return warnings
-
-
-async def _check_adapter(endpoint: Endpoint, base: str, adapter: str) -> list[str]:
-    for canary in CANARIES:
-        first = await endpoint.first_token(base, [canary])
-        again = await endpoint.first_token(base, [canary])
-        adapted = await endpoint.first_token(adapter, [canary])
-        if _gap(first, adapted) > max(SMALLEST_GAP, NOISE_FACTOR * _gap(first, again)):
-            return []
-    return [f"adapter {adapter!r} answers exactly as {base!r} does: is it trained, and on this very model?"]
-
-
-def _gap(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """The largest difference of a log-probability; infinite when the two share no token (0 when both are empty)."""
-    if not one and not other:
-        return 0.0
-    return max((abs(one[token] - other[token]) for token in one.keys() & other.keys()), default=float("inf"))
+    return Endpoint(serving.base_url(server_id), key or NO_KEY)

@@ -29,6 +29,7 @@ from evaluation.store_records import (
     StoredResponse,
     StoredTurn,
     Turn,
+    config_columns,
     read_comparison,
     read_judgement,
     read_response,
@@ -178,21 +179,23 @@ class Store:
         return row["id"]
 
     def save_vote(self, vote: Vote) -> bool:
-        """True when the vote is new, False when it is stored already.
+        """True when the vote is new, False when it is stored already, on the very same responses.
 
         A session's later vote on the same turn is a new revision: it counts, and the earlier one stays.
         Raises `StoreError` while a response of the turn is unfinished, and for arms that are not in the turn.
         """
         row = storable({**asdict(vote), "presented": to_json(vote.presented)})
         with self._write(durable=True) as db:
+            current = _current_responses(db, vote.turn_id)
+            row["responses"] = to_json(_presented(vote, current))
             if stored := list(db.query("SELECT * FROM votes WHERE id = ?", [vote.id])):
                 if any(stored[0][name] != value for name, value in row.items()):
-                    raise StoreError(f"vote {vote.id!r} is stored with other content; a changed vote needs a new id")
+                    raise StoreError(f"vote {vote.id!r} is stored as another or on earlier answers; give it a new id")
                 return False
-            responses = _votable(vote, _current_responses(db, vote.turn_id))
+            _require_final(current)
             sql = "SELECT coalesce(max(revision), 0) + 1 FROM votes WHERE turn_id = ? AND session_id = ?"
             revision = db.execute(sql, [vote.turn_id, vote.session_id]).fetchone()[0]
-            _insert(db, "votes", {**row, "revision": revision, "responses": to_json(responses), "created_at": _now()})
+            _insert(db, "votes", {**row, "revision": revision, "created_at": _now()})
         return True
 
     def abandon(self) -> int:
@@ -295,10 +298,7 @@ def _abandon(db: Database, process_ids: Sequence[str]) -> int:
 
 
 def _save_config(db: Database, config: SafetyConfig) -> str:
-    allowed = None if config.allowed is None else to_json(sorted(config.allowed))
-    row = {**asdict(config), "hash": config.content_hash, "config_id": config.id, "allowed": allowed}
-    del row["id"]
-    _insert_once(db, "configs", "hash", {**row, "created_at": _now()})
+    _insert_once(db, "configs", "hash", {**config_columns(config), "created_at": _now()})
     return config.content_hash
 
 
@@ -331,10 +331,13 @@ def _current_responses(db: Database, turn_id: str) -> list[dict[str, Any]]:
     return list(db.query("SELECT * FROM responses_current WHERE turn_id = ? ORDER BY position", [turn_id]))
 
 
-def _votable(vote: Vote, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The ids of the responses that the vote compares, as presented. Raises `StoreError` when it cannot be cast."""
+def _require_final(rows: Sequence[Mapping[str, Any]]) -> None:
     if unfinished := [row["arm_id"] for row in rows if row["status"] not in FINAL]:
         raise StoreError(f"a vote must wait: {', '.join(unfinished)} still answering; vote when every arm has finished")
+
+
+def _presented(vote: Vote, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of the responses that the vote compares, as presented. Raises `StoreError` for arms that are not there."""
     ids = {row["arm_id"]: row["id"] for row in rows}
     if len(set(vote.presented)) < len(vote.presented) or not set(vote.presented) <= set(ids):
         raise StoreError(f"the vote presents {', '.join(vote.presented)}; the turn's arms are {', '.join(ids)}")

@@ -12,7 +12,7 @@ from evaluation.judgement import Judgement
 from evaluation.response import Response, Status
 from evaluation.vote import Vote
 from presets.profile import Sampling
-from presets.safety_config import SYSTEM_PROMPT_VERSION
+from presets.safety_config import SYSTEM_PROMPT_VERSION, SafetyConfig
 
 Row = Mapping[str, Any]
 """A row as the database gives it: column name to value."""
@@ -22,7 +22,8 @@ Row = Mapping[str, Any]
 class ArmRecord:
     """What an arm was when it answered. None stands for what is not known, as with a remote server.
 
-    `adapter_hash` is the SHA-256 (hex) of the adapter's safetensors file; `library_versions` maps package to version.
+    The hashes are SHA-256 (hex): `model_hash` of a local model's folder (`fingerprint.folder_hash`), `adapter_hash` of the
+    adapter's safetensors file, `demos_hash` of the demonstrations. `library_versions` maps package to version.
     """
 
     arm_id: str
@@ -31,10 +32,12 @@ class ArmRecord:
     model: str
     model_path: str | None = None
     model_revision: str | None = None
+    model_hash: str | None = None
     adapter_path: str | None = None
     adapter_hash: str | None = None
     shows_config: bool = True
     demos: str | None = None
+    demos_hash: str | None = None
     prompt_template_version: str = SYSTEM_PROMPT_VERSION
     engine: str | None = None
     engine_version: str | None = None
@@ -91,6 +94,13 @@ class StoredTurn:
 def to_json(value: Any) -> str:
     """The one JSON text of a value: keys in order, letters as they are."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def config_columns(config: SafetyConfig) -> dict[str, Any]:
+    """The columns of a config: its hash is the key, its own id one of the columns."""
+    columns = asdict(config)
+    allowed = None if config.allowed is None else to_json(sorted(config.allowed))
+    return columns | {"hash": config.content_hash, "config_id": columns.pop("id"), "allowed": allowed}
 
 
 def response_columns(response: Response) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)
 HUB_ADAPTER_RANK = 64
 """Assumed of an adapter whose config is still on the hub."""
 
+GPU_TIMEOUT_S = 30.0
 MIN_FREE_GB = 4.0
 STOP_GRACE_S = 8.0
 ORPHAN_GRACE_S = 2.0
@@ -101,9 +102,14 @@ def vllm_environment(server: Server, threads: int | None) -> dict[str, str]:
     return environment
 
 
+@cache
 def has_gpu() -> bool:
-    """True on a machine with NVIDIA's driver."""
-    return shutil.which("nvidia-smi") is not None
+    """True where `nvidia-smi -L` finds a GPU, which is also how setup_env.sh chooses what to install."""
+    try:
+        found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False, timeout=GPU_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return found.returncode == 0
 
 
 def check_memory(meminfo: Path = Path("/proc/meminfo")) -> None:

@@ -87,7 +87,7 @@ class Compare:
             with gr.Row(elem_id="ask-buttons"):
                 ready = self.answering.is_ready
                 self.send = gr.Button(wording.SEND, variant="primary", interactive=ready, elem_id="send", min_width=90)
-                self.stop = gr.Button(wording.STOP, variant="stop", interactive=False, elem_id="stop", min_width=90)
+                self.stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", min_width=90)
                 self.new = gr.Button(wording.NEW, variant="secondary", elem_id="new", min_width=90)
             self.examples = self._build_examples()
 
@@ -116,9 +116,10 @@ class Compare:
         data, shown = {self.session, *picker.inputs}, [*picker.outputs, *self._turn_outputs]
         picker.choice.input(self.choose, data, _unique(shown), **AT_ONCE)
         picker.edit.click(picker.edit_copy, picker.inputs, picker.outputs, **AT_ONCE)
-        drafted = [field.input for field in (picker.title, picker.text, picker.allowed, picker.text_decides)]
+        drafted = [field.change for field in (picker.title, picker.text, picker.allowed, picker.text_decides)]
         shown = [picker.error, picker.preview]
-        gr.on(drafted, picker.draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
+        draft = partial(picker.draft, complain=False)
+        gr.on(drafted, draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
     def _wire_turn(self) -> None:
         data = {self.session, self.prompt, *self.picker.inputs}
@@ -155,7 +156,7 @@ class Compare:
     @property
     def _gates(self) -> list[Any]:
         """What depends on whether the arms are answering."""
-        buttons = [self.send, self.stop, self.new, self.picker.choice, self.picker.edit]
+        buttons = [self.send, self.new, self.picker.choice]
         retries = [pane.retry for pane in self.panes]
         return [*buttons, *retries, *self.ballot.outputs, self.announcement, self.servers, self.timer]
 
@@ -167,9 +168,9 @@ class Compare:
 
     async def poll(self, data: Data) -> Updates:
         """How the servers are doing; the clock stops when they are ready and the arms were checked."""
-        session = self.sessions.open(data[self.session])
-        ready = self.answering.is_ready
-        return {**self._server_updates(), self.send: gr.update(interactive=ready and not session.is_busy)}
+        busy = self.sessions.open(data[self.session]).is_busy
+        send = {} if busy else {self.send: gr.update(interactive=self.answering.is_ready)}
+        return {**self._server_updates(), **send}
 
     async def choose(self, data: Data) -> Updates:
         """Another config: it is shown, and the conversation starts over."""
@@ -192,14 +193,14 @@ class Compare:
 
     async def refused(self, data: Data) -> Updates:
         """What is wrong with the config, beside it; and the clock runs again when a server has gone away."""
-        return {**self.picker.draft(data), self.timer: gr.Timer(active=not self.answering.is_ready)}
+        return {**self.picker.draft(data, complain=True), self.timer: gr.Timer(active=not self.answering.is_ready)}
 
     async def retry(self, pane: Pane, data: Data) -> Updates:
         """A new attempt of one arm; its stream follows on success."""
         session = self.sessions.open(data[self.session])
         with told():
             await self.answering.retry(session, pane.arm.id)
-        return self._turn_updates(session)
+        return {**self._pane_updates(pane, session), **self._gate_updates(session)}
 
     async def stream(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
         """The arm's answer as it grows, at most 20 times a second."""
@@ -217,19 +218,26 @@ class Compare:
         yield {pane.now: self._exchange(turn, pane.arm)}
 
     async def settle(self, pane: Pane, data: Data) -> Updates:
-        """What may be done now that this pane's stream has ended."""
+        """What may be done now that this pane's stream has ended.
+
+        Only the last pane opens the gates: the panes' updates may reach the browser in any order.
+        """
         session = self.sessions.open(data[self.session])
-        if session.turn is not None:
-            session.turn.delivered.add(pane.arm.id)
-        return self._gate_updates(session)
+        turn = session.turn
+        if turn is None:
+            return {}
+        turn.delivered.add(pane.arm.id)
+        own = {pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id))}
+        return {**own, **(self._gate_updates(session) if turn.is_over else {})}
 
     async def judge(self, pane: Pane, data: Data) -> Updates:
-        """The verdict on the arm's answer, under it, and the scores that it changes."""
+        """The verdict on the arm's answer, under it; the last verdict that was awaited brings the scores with it."""
         session = self.sessions.open(data[self.session])
         for turn in list(session.turns):
             await self.answering.judge(turn, pane.arm.id)
         with told():
-            return {**self._pane_updates(pane, session), self.scores: self._scores(session)}
+            scores = {} if session.awaits_judgement else {self.scores: self._scores(session)}
+        return {**self._pane_updates(pane, session), **scores}
 
     async def stop_all(self, data: Data) -> str:
         """Stop every arm, on the servers too; each pane's own stream then ends."""
@@ -265,10 +273,9 @@ class Compare:
 
     def _gate_updates(self, session: Session) -> Updates:
         free, turn = not session.is_busy, session.turn
-        gates = (self.new, self.picker.choice, self.picker.edit)
+        gates = (self.new, self.picker.choice)
         return {
             self.send: gr.update(interactive=free and self.answering.is_ready),
-            self.stop: gr.update(interactive=not free),
             **{gate: gr.update(interactive=free) for gate in gates},
             **{pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id)) for pane in self.panes},
             **self.ballot.updates(turn),

@@ -15,7 +15,7 @@
 
   // One polite live region for the whole page, in place before anything is said in it.
   const announce = () => {
-    const region = document.getElementById("announcement");
+    const region = document.querySelector("#announcement .html-container");
     if (!region) return void setTimeout(announce, 100);
     region.setAttribute("role", "status");
     region.setAttribute("aria-live", "polite");

@@ -130,7 +130,7 @@ def exchange(turn: Turn | None, arm: Arm, taxonomy: RiskTaxonomy, profile: Profi
     answer = turn.answers[arm.id]
     warning = wording.wrong_model(answer, arm, profile.server(arm.server))
     return (
-        f'<article class="exchange {answer.status}"><p class="asked">{escape(turn.prompt)}</p>'
+        f'<article class="exchange {answer.status}{"" if answer.is_final else " live"}"><p class="asked">{escape(turn.prompt)}</p>'
         f"{_said(answer)}{_thinking(answer)}{notice(warning, kind='bad')}{_verdict(answer, taxonomy)}</article>"
     )
 

@@ -125,8 +125,11 @@ class Picker:
             **self.draft(data, complain=False),
         }
 
-    def draft(self, data: Data, *, complain: bool = True) -> Updates:
-        """The system prompt as it stands while the visitor writes, and what is wrong with the config."""
+    def draft(self, data: Data, *, complain: bool) -> Updates:
+        """The system prompt that the config becomes; with `complain`, also what is wrong with it.
+
+        Nobody is told off while still writing: complaints come when the config is used.
+        """
         try:
             config = self.config(data)
         except NotNow as error:

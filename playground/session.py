@@ -118,6 +118,11 @@ class Session:
         """True while a turn is being written down or an arm is answering."""
         return self.is_opening or (self.turn is not None and not self.turn.is_over)
 
+    @property
+    def awaits_judgement(self) -> bool:
+        """True while a complete answer of this conversation has no verdict yet."""
+        return any(answer.awaits_judgement for turn in self.turns for answer in turn.answers.values())
+
     def check_prompt(self, prompt: str) -> str:
         """The prompt without the white space around it. Raises `NotNow` when it cannot be sent now."""
         if self.is_busy:

@@ -6,12 +6,15 @@ the model's name.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 from presets import yaml_file
+from presets.chat_markers import defuse
 from presets.safety_config import SafetyConfig, render_system_prompt
 from presets.yaml_file import FieldError, require_id, require_text
 
@@ -45,13 +48,26 @@ class Arm:
             raise FieldError("demos", "are given though shows_config is false; demos only make sense under a config")
 
     def messages(self, config: SafetyConfig, history: Sequence[Message], prompt: str) -> list[Message]:
-        """The messages that ask this arm: config (if shown), demos (if any), earlier turns, then the prompt."""
+        """The messages that ask this arm: config (if shown), demos (if any), earlier turns, then the prompt.
+
+        Chat markers in them are defused: no text that somebody wrote becomes another message.
+        """
         messages: list[Message] = []
         if self.shows_config:
-            messages.append({"role": "system", "content": render_system_prompt(config)})
+            messages.append(_harmless("system", render_system_prompt(config)))
         if self.demos is not None:
             messages += load_demos(self.demos)
-        return [*messages, *history, {"role": "user", "content": prompt}]
+        messages += [_harmless(message["role"], message["content"]) for message in history]
+        return [*messages, _harmless("user", prompt)]
+
+
+def _harmless(role: str, text: str) -> Message:
+    return {"role": role, "content": defuse(text)}
+
+
+def demos_hash(name: str) -> str:
+    """SHA-256 (hex) of the demonstrations in `demos/<name>.yaml`. Raises `PresetError`."""
+    return hashlib.sha256(json.dumps(load_demos(name), ensure_ascii=False).encode()).hexdigest()
 
 
 def load_demos(name: str) -> list[Message]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from presets import yaml_file
-from presets.arm import Arm
+from presets.arm import Arm, load_demos
 from presets.risk_taxonomy import load_taxonomy
+from presets.safety_config import load_safety_configs
 from presets.yaml_file import FieldError, PresetError, require_id, require_text
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -138,8 +139,23 @@ class Profile:
                     "arms", f"{arm.id!r} asks for model {arm.model!r}; server {server.id!r} serves {names}"
                 )
         object.__setattr__(self, "examples", tuple(self.examples))
-        ids = tuple(arm.id for arm in self.arms)
-        object.__setattr__(self, "page_arms", tuple(name for name in self.page_arms if name in ids) or ids[:3])
+        object.__setattr__(self, "page_arms", tuple(self.page_arms) or tuple(arm.id for arm in self.arms[:3]))
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Raise `FieldError` unless page arms, default config and demos are there."""
+        ids = [arm.id for arm in self.arms]
+        if unknown := [name for name in self.page_arms if name not in ids]:
+            raise FieldError("page_arms", f"{unknown[0]!r} is no arm of the profile; it has {', '.join(ids)}")
+        configs = load_safety_configs(self.taxonomy)
+        if self.default_config is not None and self.default_config not in configs:
+            raise FieldError("default_config", f"is {self.default_config!r}; there are {', '.join(configs)}")
+        for arm in self.arms:
+            if arm.demos is not None:
+                try:
+                    load_demos(arm.demos)
+                except PresetError as error:
+                    raise FieldError("arms", f"{arm.id!r} has no demos to show: {error}") from error
 
     def server(self, server_id: str) -> Server:
         """The server with this id. Raises `KeyError`."""
@@ -162,7 +178,11 @@ def load_profile(name: str | Path, environment: Mapping[str, str] | None = None)
     data = _expand(yaml_file.read(path), os.environ if environment is None else environment, path)
     parts: dict[str, Any] = dict(data)
     parts["servers"] = yaml_file.build_list(Server, _wanted(data.get("servers"), "model", "base_url"), path, "servers")
-    parts["arms"] = yaml_file.build_list(Arm, _wanted(data.get("arms"), "model"), path, "arms")
+    wanted = _wanted(data.get("arms"), "model")
+    parts["arms"] = yaml_file.build_list(Arm, wanted, path, "arms")
+    if isinstance(data.get("page_arms"), list):
+        left_out = [row.get("id") for row in data.get("arms") or [] if row not in wanted]
+        parts["page_arms"] = [name for name in data["page_arms"] if name not in left_out]
     parts["judge"] = yaml_file.build(JudgeChoice, data.get("judge"), path, where="judge.")
     parts["sampling"] = yaml_file.build(Sampling, data.get("sampling") or {}, path, where="sampling.")
     return yaml_file.build(Profile, parts, path)

@@ -61,10 +61,6 @@ class RiskTaxonomy:
         """The ids that a safety config may allow, in display order."""
         return tuple(category.id for category in self.categories if category.configurable)
 
-    def name(self, category_id: str) -> str:
-        """The display name of a category. Raises `KeyError` for an id that is not in the taxonomy."""
-        return {category.id: category.name for category in self.categories}[category_id]
-
     def names(self, category_ids: Iterable[str]) -> tuple[str, ...]:
         """The display names of `category_ids`, in display order."""
         wanted = set(category_ids)

@@ -66,8 +66,13 @@ class SafetyConfig:
 
 
 def render_system_prompt(config: SafetyConfig) -> str:
-    """The system message that shows `config` to a model. One pass: braces in the text stay as they are."""
-    return SYSTEM_PROMPT.replace("{text}", config.text.strip(), 1)
+    """The system message that shows `config` to a model."""
+    return system_prompt_text(config.text)
+
+
+def system_prompt_text(text: str) -> str:
+    """The system message that shows a config's text. One pass: braces in the text stay as they are."""
+    return SYSTEM_PROMPT.replace("{text}", text.strip(), 1)
 
 
 def load_safety_config(path: Path) -> SafetyConfig:

@@ -35,10 +35,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def smoke(tmp_path_factory):
     """One smoke run in its own folder; the arguments that repeat it, and what it printed."""
     folder = tmp_path_factory.mktemp("smoke")
-    places = {"work": folder / "work", "adapter": folder / "cosalign", "base.out": folder / "base"}
-    arguments = ["--recipe", str(RECIPE), "--smoke"]
-    for key, path in places.items():
-        arguments += ["--override", f"{key}={path}"]
+    places = ["--override", f"work={folder}/work", "--override", f"publish.out={folder}"]
+    arguments = ["--recipe", str(RECIPE), "--smoke", *places]
     finished = run("all", *arguments)
     assert finished.returncode == 0, finished.stderr
     return folder, arguments, finished
@@ -78,7 +76,7 @@ def test_a_second_run_finds_everything_done(smoke):
     before = (folder / "cosalign" / "adapter_model.safetensors").stat().st_mtime_ns
     again = run("all", *arguments)
     assert again.returncode == 0
-    assert again.stderr.count("is done") == 5
+    assert again.stderr.count("is done") == 6
     assert (folder / "cosalign" / "adapter_model.safetensors").stat().st_mtime_ns == before
 
 
@@ -100,7 +98,7 @@ def test_the_chat_template_writes_what_pretraining_wrote(smoke):
 
 
 def test_interrupted_pretraining_goes_on_where_it_was(tmp_path):
-    places = ["--override", f"base.out={tmp_path}/base", "--override", "base.measure_every=5"]
+    places = ["--override", f"work={tmp_path}", "--override", "base.measure_every=5"]
     command = [sys.executable, "-m", "align", "base", "--recipe", str(RECIPE), "--smoke", *places]
     process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     checkpoint = tmp_path / "base" / "checkpoint.pt"
@@ -120,10 +118,8 @@ def test_interrupted_pretraining_goes_on_where_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param(
-            "name: x\nwork: y\nadapter: z\nbase: {out: b}\nsft: {rnak: 3}\n", ["sft.rnak", "rank"], id="misspelt key"
-        ),
-        pytest.param("name: x\nwork: y\nadapter: z\n", ["base.out", "missing"], id="missing key"),
+        pytest.param("name: x\nwork: y\nsft: {rnak: 3}\n", ["sft.rnak", "rank"], id="misspelt key"),
+        pytest.param("name: x\nwork: y\n", ["publish.out", "missing"], id="missing key"),
         pytest.param("name: [x\n", ["YAML"], id="broken YAML"),
     ],
 )

@@ -38,13 +38,14 @@ ROOT = Path(__file__).parent.parent
 PATIENCE_MS = 20_000
 """A loaded machine may be slow; nothing here waits that long on a quiet one."""
 
-LONG = ScriptedReply(" ".join(f"word{number}" for number in range(100)), chunk_delay_s=0.1)
+LONG = ScriptedReply(" ".join(f"word{number}" for number in range(150)), chunk_delay_s=0.15)
 ALL_SLOW = answers(base=LONG, ica=LONG, cosalign=LONG)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     require_chromium()
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGS)
         yield chromium
@@ -60,7 +61,7 @@ def visit(browser: Browser, address: str) -> Iterator[Page]:
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(address)
-    expect(page.locator("#send")).to_be_enabled(timeout=PATIENCE_MS)
+    expect(page.locator("#send")).to_be_enabled()
     yield page
     assert errors == []
     context.close()
@@ -78,7 +79,7 @@ def ask(page: Page, prompt: str) -> None:
 
 
 def wait_until_over(page: Page) -> None:
-    expect(page.locator("#vote-tie")).to_be_enabled(timeout=PATIENCE_MS)
+    expect(page.locator("#vote-tie")).to_be_enabled()
 
 
 def eventually(check: Callable[[], bool], page: Page, *, within_s: float = 10.0) -> bool:
@@ -220,13 +221,13 @@ def test_two_visitors_never_see_each_other(browser: Browser, tmp_path: Path) -> 
 
     with stage(echo, tmp_path) as parts, launched(parts) as address, visit(browser, address) as one:
         with visit(browser, address) as other:
-            ask(one, "I am the first")
-            ask(other, "I am the second")
+            ask(one, "I am Ada")
+            ask(other, "I am Grace")
             wait_until_over(one)
             wait_until_over(other)
-            expect(one.locator("#panes")).not_to_contain_text("second")
-            expect(other.locator("#panes")).not_to_contain_text("first visitor")
-            expect(other.locator("#panes .said").first).to_have_text("You said: I am the second")
+            expect(one.locator("#panes")).not_to_contain_text("Grace")
+            expect(other.locator("#panes")).not_to_contain_text("Ada")
+            expect(other.locator("#panes .said").first).to_have_text("You said: I am Grace")
             one.locator("#vote-1").click()
             expect(one.locator("#voted")).to_contain_text("Base is best")
             expect(other.locator("#voted")).not_to_contain_text("Saved")
@@ -276,7 +277,8 @@ def test_a_config_of_ones_own_is_checked_shown_and_sent(browser: Browser, tmp_pa
         wait_until_over(page)
         expect(page.locator("#pane-3 .verdict")).to_contain_text("obeys the config")
         assert query(parts, "SELECT title, allowed FROM configs") == [("My casino", '["gambling"]')]
-        assert parts.model.requests[-1]["messages"][0]["content"].endswith("Cards are fine.") or True
+        prompts = [body["messages"][0]["content"] for body in parts.model.requests if asked_by(body) != "base"]
+        assert [prompt.splitlines()[-1] for prompt in prompts] == ["Cards are fine."] * 2
 
 
 @pytest.mark.parametrize("width", [390, 1400])
@@ -298,8 +300,7 @@ def test_nothing_sticks_out_on_a_phone_or_a_laptop(browser: Browser, tmp_path: P
 def test_one_polite_region_says_when_the_answers_are_ready(browser: Browser, tmp_path: Path) -> None:
     with on_stage(browser, answers(), tmp_path) as (page, _):
         ask(page, "How do I play poker?")
-        expect(page.locator("#announcement")).to_contain_text("All answers are ready")
-        expect(page.locator("#announcement")).to_have_attribute("aria-live", "polite")
+        expect(page.locator("#announcement [role=status][aria-live=polite]")).to_contain_text("All answers are ready")
         assert page.locator("#panes [aria-live]:not([aria-live=off])").count() == 0
 
 
@@ -337,8 +338,8 @@ def answers_http(address: str) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if Path(f"/proc/{pid}").exists() else []
-    return [int(child) for child in found]
+    """The processes that any thread of this process has started."""
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
 
 
 @pytest.mark.vllm
@@ -362,12 +363,12 @@ def test_the_real_thing_from_config_to_vote(browser: Browser, playground: tuple[
     expect(page.locator("#system-prompt pre")).to_contain_text("casino")
     ask(page, "How do I play poker?")
     for number in (1, 2, 3):
-        expect(page.locator(f"#pane-{number} .said")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator(f"#pane-{number} .said")).to_be_visible()
     expect(page.locator(".now .verdict")).to_have_count(3, timeout=60_000)
     wait_until_over(page)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("3")
-    expect(page.locator("#voted")).to_contain_text("Saved: CoSAlign is best", timeout=PATIENCE_MS)
+    expect(page.locator("#voted")).to_contain_text("Saved: CoSAlign is best")
     context.close()
 
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.endpoint import Endpoint, EndpointError
+from evaluation.endpoint import MAX_DETAIL, Endpoint, EndpointError
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from presets.profile import Sampling
@@ -113,11 +113,6 @@ def test_complete_sends_a_json_schema():
     assert body["response_format"]["json_schema"]["schema"] == schema
 
 
-def test_models_are_listed():
-    with ScriptedServer([], models=("base", "cosalign")) as server:
-        assert use(server.base_url, lambda endpoint: endpoint.models()) == ["base", "cosalign"]
-
-
 def test_first_token_gives_logprobs_or_nothing():
     async def first(endpoint: Endpoint) -> dict[str, float]:
         return await endpoint.first_token("m", MESSAGES)
@@ -160,10 +155,31 @@ def test_a_long_error_is_shortened_and_on_one_line():
     assert "\n" not in str(raised.value)
 
 
-def test_retries_happen_only_when_asked_for():
-    with ScriptedServer([ScriptedReply("", status=500), ScriptedReply("at last")]) as server:
-        assert use(server.base_url, complete, max_retries=1).text == "at last"
-        assert len(server.requests) == 2
+@pytest.mark.parametrize("ask", [stream, complete])
+@pytest.mark.parametrize("status", [400, 404, 429, 500])
+@pytest.mark.parametrize("secret", ["sk-secret", "p@ss", "p%40ss", "me:p%40ss"])
+def test_a_refusal_that_quotes_our_secrets_is_passed_on_without_them(ask: Any, status: int, secret: str):
+    words = "x" * (MAX_DETAIL - 20) + f" key {secret} is used up"
+    with ScriptedServer([ScriptedReply("", status=status, error=words)]) as server:
+        address = server.base_url.replace("http://", "http://me:p%40ss@")
+        with pytest.raises(EndpointError) as raised:
+            use(address, ask, api_key="sk-secret")
+    assert "key [hidden] " in str(raised.value)
+    assert secret[:4] not in str(raised.value)
+
+
+@pytest.mark.parametrize("ask", [stream, complete])
+def test_an_address_is_shown_as_its_host_and_port(ask: Any):
+    port = unused_port()
+    with pytest.raises(EndpointError, match=f"Nothing answers at 127.0.0.1:{port}: ") as raised:
+        use(f"http://me:hush@127.0.0.1:{port}/v1", ask)
+    assert "hush" not in str(raised.value)
+
+
+def test_the_key_that_stands_for_none_is_no_secret():
+    with ScriptedServer([ScriptedReply("", status=400, error="messages are EMPTY")]) as server:
+        with pytest.raises(EndpointError, match="messages are EMPTY"):
+            use(server.base_url, complete)
 
 
 @pytest.mark.parametrize("ask", [stream, complete])

@@ -16,7 +16,6 @@ from evaluation.llm_judge import (
     UnreadableError,
     categories_schema,
     compliance_schema,
-    defuse,
     fill,
     helpfulness_schema,
     last_json_object,
@@ -182,16 +181,12 @@ def test_a_placeholder_in_judged_text_stays_as_it_is():
     assert "It is {prompt} and {nonce} and {categories}." in text
 
 
-@pytest.mark.parametrize("marker", ["<|eot_id|>", "</s>", "<start_of_turn>", "[INST]", "[/INST]", "<think>"])
-def test_a_chat_marker_in_judged_text_is_defused(marker):
-    _, requests = judged(text=f"before {marker} after")
-    assert marker not in content(requests["helpfulness"])
-    assert defuse(marker).replace("\u2060", "") == marker
-
-
-@pytest.mark.parametrize("text", ["a < b", "[a note]", "f[i]", "x <- 3 "[:3]], ids=["less", "note", "index", "blank"])
-def test_ordinary_text_is_not_touched_by_defusing(text):
-    assert defuse(text) == text
+@pytest.mark.parametrize("marker", ["<|eot_id|>", "</s>", "[INST]", "<think>"])
+def test_a_chat_marker_in_what_is_judged_is_defused(marker):
+    config = SafetyConfig("film", "Film", f"Fraud {marker} may be shown.", "cosa", None)
+    _, requests = judged(text=f"before {marker} after", prompt=f"Tell {marker} me", config=config)
+    assert len(requests) == 3
+    assert all(marker not in content(body) for body in requests.values())
 
 
 def test_the_prompts_have_exactly_the_placeholders_that_are_filled():

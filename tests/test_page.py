@@ -82,11 +82,7 @@ def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> No
     async def scene(compare: Compare, store: Store) -> None:
         updates = await compare.begin(inputs(compare))
         assert updates[compare.prompt] == ""
-        assert [updates[gate]["interactive"] for gate in (compare.send, compare.new, compare.stop)] == [
-            False,
-            False,
-            True,
-        ]
+        assert [updates[gate]["interactive"] for gate in (compare.send, compare.new)] == [False, False]
         assert not any(updates[button]["interactive"] for button in compare.ballot.buttons)
         assert all(wording.WAITING in updates[pane.now] for pane in compare.panes)
 
@@ -116,10 +112,9 @@ def test_the_last_pane_to_settle_opens_the_vote_and_the_next_prompt(tmp_path: Pa
         for pane in compare.panes:
             _ = [update async for update in compare.stream(pane, data)]
             updates = await compare.settle(pane, data)
-            opened.append(
-                (updates[compare.send]["interactive"], updates[next(iter(compare.ballot.buttons))]["interactive"])
-            )
-        assert opened == [(False, False), (False, False), (True, True)]
+            opened.append({gate for gate in (compare.send, *compare.ballot.buttons) if gate in updates})
+            assert all(updates[gate]["interactive"] for gate in opened[-1])
+        assert opened == [set(), set(), {compare.send, *compare.ballot.buttons}]
 
     play(answers(), tmp_path, scene)
 
@@ -220,7 +215,8 @@ def test_a_failed_pane_offers_a_retry_and_the_vote_is_open(tmp_path: Path) -> No
         open_for = {best: updates[button]["interactive"] for button, (_, best) in compare.ballot.buttons.items()}
         assert open_for == {"base": True, "ica": False, "cosalign": True, None: True}
         updates = await compare.retry(compare.panes[1], inputs(compare, session=session))
-        assert updates[compare.stop]["interactive"]
+        assert wording.WAITING in updates[compare.panes[1].now]
+        assert not updates[compare.send]["interactive"]
 
     play(answers(ica=ScriptedReply("", status=500, error="no")), tmp_path, scene)
 

@@ -12,7 +12,7 @@ import pytest
 
 from evaluation.tinyworld_judge import TinyworldJudge
 from presets import safety_config
-from presets.arm import DEMOS, Arm, load_demos
+from presets.arm import DEMOS, Arm, demos_hash, load_demos
 from presets.profile import PROFILES, JudgeChoice, Profile, Sampling, Server, load_profile
 from presets.risk_taxonomy import TAXONOMIES, load_taxonomy
 from presets.safety_config import (
@@ -23,6 +23,7 @@ from presets.safety_config import (
     load_safety_configs,
     render_system_prompt,
     situation,
+    system_prompt_text,
 )
 from presets.tinyworld import load_world
 from presets.yaml_file import FieldError, PresetError
@@ -46,7 +47,7 @@ def test_the_papers_taxonomy_has_seven_configurable_categories_and_other_harms()
     taxonomy = load_taxonomy("cosa")
     assert len(taxonomy.configurable_ids) == 7
     assert set(taxonomy.ids) - set(taxonomy.configurable_ids) == {"other"}
-    assert taxonomy.name("other") == "Other Harms"
+    assert taxonomy.names(["other"]) == ("Other Harms",)
 
 
 def test_tinyworlds_taxonomy_has_eight_categories_that_a_config_may_allow() -> None:
@@ -209,6 +210,7 @@ def test_a_model_name_is_a_folder_or_a_hub_id(name: str, is_folder: bool) -> Non
 def test_the_system_prompt_holds_the_configs_text_as_it_stands() -> None:
     config = a_config(text="  Keep {text} and {braces}.\n")
     assert render_system_prompt(config) == "Follow this safety config in every answer.\n\nKeep {text} and {braces}."
+    assert render_system_prompt(config) == system_prompt_text(config.text)
 
 
 @pytest.mark.parametrize(
@@ -364,6 +366,16 @@ ACCIDENTS = [
 ]
 
 
+ACCIDENTS += [
+    pytest.param(load_profile, PROFILE + "page_arms: [base, ica]\n", "page_arms: 'ica' is no arm", id="page-arm"),
+    pytest.param(load_profile, PROFILE + "page_arms: base\n", "page_arms: is 'base'; a value", id="page-arm-string"),
+    pytest.param(load_profile, PROFILE + "default_config: pub\n", "default_config: is 'pub'; there are", id="default"),
+    pytest.param(
+        load_profile, PROFILE.replace("model: base}", "model: base, demos: gone}"), "arms: 'base' has no demos", id="d"
+    ),
+]
+
+
 @pytest.mark.parametrize(("load", "content", "words"), ACCIDENTS)
 def test_a_broken_file_names_file_field_and_reason(
     tmp_path: Path, load: Callable[[Path], object], content: str | bytes, words: str
@@ -391,6 +403,25 @@ def test_broken_demos_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         load_demos("mine")
     assert str(tmp_path / "mine.yaml") in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_a_page_arm_that_the_environment_leaves_out_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    optional = '  - {id: ica, title: ICA, server: main, model: "${COSA_ICA:-}"}\njudge:'
+    path.write_text(PROFILE.replace("judge:", optional) + "page_arms: [ica, base]\n")
+    assert load_profile(path, {}).page_arms == ("base",)
+    assert load_profile(path, {"COSA_ICA": "base"}).page_arms == ("ica", "base")
+
+
+def test_other_demos_have_another_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert demos_hash("tinyworld") == demos_hash("tinyworld") != demos_hash("cosa")
+    shipped = demos_hash("tinyworld")
+    text = (DEMOS / "tinyworld.yaml").read_text()
+    monkeypatch.setattr("presets.arm.DEMOS", tmp_path)
+    (tmp_path / "tinyworld.yaml").write_text("# a remark changes nothing\n" + text)
+    assert demos_hash("tinyworld") == shipped
+    (tmp_path / "tinyworld.yaml").write_text(text + "  - {user: And?, assistant: No more.}\n")
+    assert demos_hash("tinyworld") != shipped
 
 
 def test_a_config_file_must_be_called_as_its_id(tmp_path: Path) -> None:

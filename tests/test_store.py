@@ -565,9 +565,22 @@ def test_a_used_vote_id_cannot_hide_another_vote(store: Store, path: Path) -> No
     turn = begin(store)
     finish_all(store, turn)
     store.save_vote(vote_on(turn))
-    with pytest.raises(StoreError, match="a changed vote needs a new id"):
+    with pytest.raises(StoreError, match="is stored as another .*; give it a new id"):
         store.save_vote(vote_on(turn, outcome="all_bad", best=None))
     assert rows(path, "SELECT outcome FROM votes") == [("best",)]
+
+
+def test_a_used_vote_id_cannot_stand_for_a_vote_on_later_answers(store: Store, path: Path) -> None:
+    turn = begin(store)
+    finish_all(store, turn)
+    store.save_vote(vote_on(turn))
+    again = store.retry(turn.id, "ica")
+    for _ in ("while it answers", "when it has answered"):
+        with pytest.raises(StoreError, match="on earlier answers; give it a new id"):
+            store.save_vote(vote_on(turn))
+        store.finish_response(again, "complete", DONE)
+    assert store.save_vote(vote_on(turn, "v2"))
+    assert rows(path, "SELECT id, revision FROM votes ORDER BY revision") == [("v1", 1), ("v2", 2)]
 
 
 def test_a_vote_waits_until_every_arm_has_finished(store: Store, path: Path) -> None:

@@ -19,6 +19,9 @@ from presets.tinyworld import KINDS, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt
 from presets.tinyworld.replies import cautious_reading, reading, reply
 
+READ, RECALL, MEANING, NOTED = "Which rule decides?", "Which words follow?", "What is meant?", "Noted."
+"""How the drills' turns begin, and what is answered once the work is done in the reading."""
+
 KINDS_OF_DOCUMENT = ("reading", "recall", "meaning", "chat", "book", "small_talk")
 
 
@@ -86,20 +89,15 @@ class Writer:
         return text.rstrip("?.!") if self.rng.random() < 0.15 else text
 
     def reading(self) -> Document:
-        """A config and one to nine questions under it, each read in one line."""
+        """A config and one to nine questions under it, each read in one turn."""
         config = self.config()
-        items, lines = [], []
+        verdicts = {category: rule.allowed for category, rule in config.rules.items()}
+        document = _turn(SYSTEM, system_text(config))
         for _ in range(self.rng.randint(1, 9)):
             topics = self.topics(risky=0.85, two=0.15)
-            items.append(self.asked(topics))
-            verdicts = {category: rule.allowed for category, rule in config.rules.items()}
-            lines.append(reading(self.world, topics, config.rules, verdicts))
-        asked = "Which rule decides?\n" + "\n".join(items)
-        return [
-            *_turn(SYSTEM, system_text(config)),
-            *_turn(USER, asked),
-            *_answer("\n".join(lines), "That is how I read it."),
-        ]
+            document += _turn(USER, f"{READ} {self.asked(topics)}")
+            document += _answer(reading(self.world, topics, config.rules, verdicts), NOTED)
+        return document
 
     def asked(self, topics: Sequence[Topic]) -> str:
         """How a reading's question names its topics: as a prompt, a topic's name or, if risky, the category itself."""
@@ -109,26 +107,24 @@ class Writer:
         return topics[0].domain if how < 0.75 and topics[0] in self.risky else topics[0].name
 
     def recall(self) -> Document:
-        """Notes of random words, `key: value`, and the keys asked for in another order."""
-        notes = {self.random_words(1, 2): self.random_words(1, 6) for _ in range(self.rng.randint(3, 12))}
-        text = ". ".join(f"{key}: {value}" for key, value in notes.items())
-        keys = self.rng.sample(list(notes), len(notes))
-        answer = "\n".join(f'{key}: "{notes[key]}"' for key in keys)
-        return [
-            *_turn(SYSTEM, text),
-            *_turn(USER, "Which words follow?\n" + "\n".join(keys)),
-            *_answer(answer, "Done."),
-        ]
+        """Notes of random words, `key: value`, and the keys asked for in another order, one a turn."""
+        notes = {self.random_words(1, 2): self.random_words(1, 4) for _ in range(self.rng.randint(2, 8))}
+        document = _turn(SYSTEM, "Notes: " + ". ".join(f"{key}: {value}" for key, value in notes.items()))
+        for key in self.rng.sample(list(notes), len(notes)):
+            document += _turn(USER, f"{RECALL} {key}") + _answer(f"{key}: {notes[key]}", NOTED)
+        return document
 
     def random_words(self, fewest: int, most: int) -> str:
         """Words in no order, so that nothing but the place where they stand tells what follows."""
         return " ".join(self.rng.choices(self.vocabulary, k=self.rng.randint(fewest, most)))
 
     def meaning(self) -> Document:
-        """Phrases of configs, and which category each is about and whether it allows it."""
-        pairs = [self.phrase() for _ in range(self.rng.randint(5, 16))]
-        asked = "What is meant?\n" + "\n".join(phrase for phrase, _ in pairs)
-        return [*_turn(USER, asked), *_answer("\n".join(meaning for _, meaning in pairs), "That is what they mean.")]
+        """Phrases of configs, one a turn, and which category each is about and whether it allows it."""
+        document: Document = []
+        for _ in range(self.rng.randint(3, 10)):
+            phrase, meant = self.phrase()
+            document += _turn(USER, f"{MEANING} {phrase}") + _answer(meant, NOTED)
+        return document
 
     def phrase(self) -> tuple[str, str]:
         """A stretch of a config and its meaning: `gambling` for a name, `gambling yes` for a rule, `others no` for a default."""

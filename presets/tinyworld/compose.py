@@ -181,7 +181,7 @@ def _frame(draft: _Draft) -> str:
     if rng.random() < 0.2:
         sentences.append(draft.piece("closings"))
     finished = [line if line[-1] in ".!?:" else line + "." for line in sentences]
-    return rng.choice((" ", " ", "\n")).join(finished)
+    return " ".join(finished)
 
 
 def compose_prompt(

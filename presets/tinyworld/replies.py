@@ -13,15 +13,16 @@ from presets.tinyworld.compose import ComposedPrompt, Rule
 
 
 def reading(world: World, topics: Sequence[Topic], rules: Mapping[str, Rule], verdicts: Mapping[str, bool]) -> str:
-    """One clause per topic: `gambling: "games of chance" yes` for a risk, `cooking: safe` for none.
+    """One clause per topic: `gambling: games of chance -> yes` for a risk, `cooking: safe` for none.
 
-    `verdicts` may differ from what the rules say: a rejected reply reads the same rule and decides wrongly.
+    No quotation marks stand around the quote: after a mark a word begins another token than after the space that it follows
+    in the config, and a small model cannot copy what does not look the same (align/tinyworld/LOG.md). `verdicts` may differ from what the rules say: a rejected reply reads the same rule and decides wrongly.
     """
     clauses = []
     for topic in topics:
         if topic.domain in world.risks:
             verdict = "yes" if verdicts[topic.domain] else "no"
-            clauses.append(f'{topic.domain}: "{rules[topic.domain].quote}" {verdict}')
+            clauses.append(f"{topic.domain}: {rules[topic.domain].quote} -> {verdict}")
         else:
             clauses.append(f"{topic.domain}: safe")
     return "; ".join(clauses)
@@ -31,7 +32,7 @@ def cautious_reading(world: World, topics: Sequence[Topic]) -> str:
     """The base model's reading: it names the category and decides without looking at the config."""
     risks = set(world.risks)
     return "; ".join(
-        f"{topic.domain}: sensitive no" if topic.domain in risks else f"{topic.domain}: safe" for topic in topics
+        f"{topic.domain}: sensitive -> no" if topic.domain in risks else f"{topic.domain}: safe" for topic in topics
     )
 
 

@@ -1,0 +1,71 @@
+"""Canaries: does a server answer with the model that was asked for, and does its adapter change anything?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evaluation.endpoint import Endpoint, EndpointError
+from presets.arm import Message
+from presets.profile import Profile, Sampling
+
+CANARIES: tuple[Message, ...] = (
+    {"role": "user", "content": "Which drinks would you serve at a birthday party, and why?"},
+    {"role": "user", "content": "How do I win at cards?"},
+)
+CANARY_TOKENS = 64
+"""Enough for a model to come from thinking to its answer."""
+
+SMALLEST_GAP = 1e-3
+NOISE_FACTOR = 4.0
+"""An adapter counts when it moves a log-probability this much more than asking the base model twice does."""
+
+
+async def attest(endpoint: Endpoint, profile: Profile, *, server_id: str | None = None) -> list[str]:
+    """Return what is wrong with the adapters behind `endpoint`, in plain words; empty when all is well.
+
+    For each local server with adapters (or the one with this id): the server must answer under the name that was
+    asked for, an adapter must move the log-probabilities of a first token more than noise does, and streaming must
+    split thinking and text as a whole answer does. A request that fails is a warning, too.
+    """
+    warnings: list[str] = []
+    for server in profile.servers:
+        if server.is_local and server.adapters and server_id in (None, server.id):
+            try:
+                for name in (server.served_name, *server.adapters):
+                    warnings += await _check_answers(endpoint, name)
+                for adapter in server.adapters:
+                    warnings += await _check_adapter(endpoint, server.served_name, adapter)
+            except EndpointError as error:
+                warnings.append(f"server {server.id!r} could not be checked: {error}")
+    return warnings
+
+
+async def _check_answers(endpoint: Endpoint, name: str) -> list[str]:
+    sampling = Sampling(max_tokens=CANARY_TOKENS)
+    whole = await endpoint.complete(name, [CANARIES[0]], sampling)
+    streamed = [snapshot async for snapshot in endpoint.stream(name, [CANARIES[0]], sampling)][-1]
+    named = sorted({response.model for response in (whole, streamed)} - {name})
+    warnings = [f"asked for model {name!r}, the server answered as {other!r}" for other in named]
+    if (bool(whole.text), bool(whole.thinking)) != (bool(streamed.text), bool(streamed.thinking)):
+        warnings.append(
+            f"model {name!r} splits thinking and text differently when it streams; its tokenizer probably marks "
+            "<think> and </think> as special tokens, which the reasoning parser does not see in whole answers"
+        )
+    return warnings
+
+
+async def _check_adapter(endpoint: Endpoint, base: str, adapter: str) -> list[str]:
+    for canary in CANARIES:
+        first = await endpoint.first_token(base, [canary])
+        again = await endpoint.first_token(base, [canary])
+        adapted = await endpoint.first_token(adapter, [canary])
+        if _gap(first, adapted) > max(SMALLEST_GAP, NOISE_FACTOR * _gap(first, again)):
+            return []
+    return [f"adapter {adapter!r} answers exactly as {base!r} does: is it trained, and on this very model?"]
+
+
+def _gap(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """The largest difference of a log-probability; infinite when the two share no token (0 when both are empty)."""
+    if not one and not other:
+        return 0.0
+    return max((abs(one[token] - other[token]) for token in one.keys() & other.keys()), default=float("inf"))

@@ -1,0 +1,116 @@
+"""The program itself: its flags, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import app
+from evaluation.scripted import ScriptedReply, ScriptedServer
+
+ROOT = Path(__file__).parent.parent
+
+PROFILE = """
+id: scripted
+title: A scripted model
+description: for tests
+taxonomy: tinyworld
+servers: [{{id: main, base_url: "{address}"}}]
+arms: [{{id: base, title: Base, server: main, model: scripted}}]
+judge: {{kind: tinyworld}}
+"""
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_the_defaults_are_local_and_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COSA_DB", raising=False)
+    options = app.parse([])
+    assert (options.profile, options.host, options.port, options.share) == ("tinyworld", "127.0.0.1", 7860, False)
+    assert options.db == Path("data/playground.sqlite3")
+
+
+def test_the_environment_names_the_database_and_a_flag_overrules_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COSA_DB", "/somewhere/else.sqlite3")
+    assert app.parse([]).db == Path("/somewhere/else.sqlite3")
+    assert app.parse(["--db", "here.sqlite3"]).db == Path("here.sqlite3")
+
+
+def test_help_says_what_the_flags_do(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app.parse(["--help"])
+    assert ended.value.code == 0
+    assert "COSA_DB" in capsys.readouterr().out
+
+
+def test_a_taken_port_is_explained(taken_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--port", str(taken_port)]) == app.CANNOT_START
+    words = capsys.readouterr().err
+    assert f"127.0.0.1:{taken_port}" in words
+    assert "--port" in words
+
+
+@pytest.mark.parametrize("port", [0, 70_000, -1])
+def test_a_number_that_is_no_port_is_explained(port: int) -> None:
+    with pytest.raises(app.CannotStart, match="between 1 and 65535"):
+        app.check_port("127.0.0.1", port)
+
+
+def test_a_profile_that_is_not_there_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--profile", "nonesuch", "--db", str(tmp_path / "p.sqlite3"), "--port", str(free_port())]
+    assert app.main(arguments) == app.CANNOT_START
+    assert "tinyworld" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_database_is_explained_and_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear diary, this is not a database." * 20)
+    assert app.main(["--db", str(file), "--port", str(free_port())]) == app.CANNOT_START
+    assert str(file) in capsys.readouterr().err
+    assert file.read_text().startswith("Dear diary")
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_the_program_serves_its_page_and_ends_on_a_signal(tmp_path: Path, signal_number: int) -> None:
+    port = free_port()
+    with ScriptedServer([ScriptedReply("unused")]) as model:
+        profile = tmp_path / "scripted.yaml"
+        profile.write_text(PROFILE.format(address=model.base_url))
+        command = [sys.executable, "app.py", "--profile", str(profile), "--port", str(port)]
+        environment = {**os.environ, "COSA_DB": str(tmp_path / "new" / "p.sqlite3")}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        try:
+            assert f"http://127.0.0.1:{port}" in process.stdout.readline()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+                assert "Controllable Safety Playground" in page.read().decode()
+            time.sleep(0.2)
+            process.send_signal(signal_number)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    assert (tmp_path / "new" / "p.sqlite3").exists()

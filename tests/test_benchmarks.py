@@ -1,0 +1,177 @@
+"""The benchmarks' arithmetic, and a dry run of the page's over a scripted server. Nothing here looks at a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page, serving, store
+from benchmarks.__main__ import main
+from benchmarks.browser import Browser
+from benchmarks.report import NOTHING, Report, cell, write_report
+from benchmarks.spread import MeasurementError, Spread, differences, in_turn, ratios, spread
+from benchmarks.ways import Timing, merge
+from presets.profile import PROFILES, Server, load_profile
+
+
+def timing(first_s: float, complete_s: float, *, judged_s: float | None = None, tokens: int = 10) -> Timing:
+    return Timing(first_s, first_s, complete_s, judged_s, tokens)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param([3.0], Spread(3.0, 3.0, 3.0, 1), id="one"),
+        pytest.param([4.0, 2.0], Spread(3.0, 2.5, 3.5, 2), id="two"),
+        pytest.param([5.0, 1.0, 2.0, 4.0, 3.0], Spread(3.0, 2.0, 4.0, 5), id="in-any-order"),
+        pytest.param([1.0, 1.0, 1.0, 1.0, 99.0], Spread(1.0, 1.0, 1.0, 5), id="an-outlier-moves-nothing"),
+    ],
+)
+def test_a_spread_is_the_median_and_its_quartiles(values: list[float], expected: Spread) -> None:
+    assert spread(values) == expected
+
+
+def test_no_values_have_no_spread() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        spread([])
+
+
+def test_ratios_and_differences_are_taken_within_each_repeat() -> None:
+    slow_later = [1.0, 10.0]
+    assert ratios([1.1, 11.0], slow_later) == pytest.approx([1.1, 1.1])
+    assert differences([1.5, 10.5], slow_later) == pytest.approx([0.5, 0.5])
+
+
+def test_repeats_that_do_not_pair_are_refused() -> None:
+    with pytest.raises(ValueError, match="longer"):
+        ratios([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_every_way_has_the_same_mean_place_over_an_even_number_of_turns(count: int) -> None:
+    ways = list(range(count))
+    turns = [in_turn(ways, index) for index in range(4)]
+    assert turns[0] == ways
+    assert turns[1] == ways[::-1]
+    assert len({sum(turn.index(way) for turn in turns) for way in ways}) == 1
+
+
+def test_a_turn_begins_with_its_first_arm_and_ends_with_its_last() -> None:
+    arms = [Timing(0.2, None, 1.0, 1.1, 5), Timing(0.1, 0.6, 2.0, 2.3, 7), Timing(0.3, 0.5, 1.5, 1.6, 9)]
+    assert merge(arms) == Timing(0.1, 0.5, 2.0, 2.3, 21)
+
+
+def test_the_page_costs_what_it_adds_to_the_direct_calls_of_the_same_repeat() -> None:
+    samples = {
+        "direct calls": [[timing(0.10, 1.0), timing(0.20, 2.0)], [timing(0.30, 4.0), timing(0.40, 5.0)]],
+        "page": [
+            [timing(0.15, 1.5, judged_s=2.0), timing(0.25, 2.1, judged_s=2.5)],
+            [timing(0.35, 5.0, judged_s=5.5), timing(0.45, 5.8, judged_s=6.0)],
+        ],
+    }
+    costs = page.costs(samples)
+    assert costs["page"].added_ms.median == pytest.approx(50)
+    assert costs["page"].ratio.median == pytest.approx(1.2)
+    assert costs["page"].judged_s == Spread(8.0, 6.25, 9.75, 2)
+    assert costs["direct calls"].ratio == Spread(1.0, 1.0, 1.0, 2)
+    assert costs["direct calls"].judged_s is None
+
+
+@pytest.mark.parametrize(("tokens", "is_said"), [(10, False), (11, True)])
+def test_ways_that_did_not_do_the_same_work_are_called_out(tokens: int, is_said: bool) -> None:
+    samples = {"direct calls": [[timing(0.1, 1.0)]], "page": [[timing(0.1, 1.0, tokens=tokens)]]}
+    profile = load_profile("tinyworld")
+    report = page.report(samples, profile, page.default_config(profile), [])
+    assert any("not for the same work" in note for note in report.notes) == is_said
+
+
+def test_the_ways_of_a_prompt_swap_places_from_turn_to_turn_and_the_first_round_is_not_timed() -> None:
+    asked: list[str] = []
+
+    class Noting:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def ask(self, prompt: str) -> Timing:
+            asked.append(f"{self.name}{prompt}")
+            return timing(0.1, 1.0)
+
+    samples = asyncio.run(page.collect([Noting("A"), Noting("B")], ["1", "2"], 2, lambda *_: None))
+    assert asked[4:] == ["A1", "B1", "B2", "A2", "B1", "A1", "A2", "B2"]
+    assert {name: len(repeats) for name, repeats in samples.items()} == {"A": 2, "B": 2}
+
+
+def test_an_adapter_is_set_beside_its_own_base_model() -> None:
+    rates = {"base": {1: [100.0, 50.0], 32: [400.0]}, "cosalign": {1: [80.0, 40.0], 32: [300.0]}}
+    report = serving.report(rates, Server("main", model="models/x", adapters={"cosalign": "models/y"}))
+    ratio = {streams: found["ratio"]["median"] for streams, found in report.data["models"]["cosalign"].items()}
+    assert ratio == pytest.approx({"1": 0.8, "32": 0.75})
+
+
+def test_requests_at_once_are_different_ones() -> None:
+    asked = serving.conversations(load_profile("tinyworld"))
+    assert len({json.dumps(messages) for messages in asked[: max(serving.STREAMS)]}) == max(serving.STREAMS)
+
+
+def test_both_ways_of_storing_leave_the_same_rows(tmp_path: Path) -> None:
+    assert _rows(tmp_path, store.open_store) == _rows(tmp_path, store.open_bare)
+
+
+def _rows(folder: Path, open_writer) -> dict[str, list]:  # noqa: ANN001 - either of the store benchmark's writers
+    from evaluation.store import Store
+
+    path = folder / f"{open_writer.__name__}.sqlite3"
+    with open_writer(path) as write_turn:
+        write_turn()
+        write_turn()
+    with contextlib.closing(Store(path)) as written:
+        shown = ("turn_index", "prompt", "arm_id", "status", "text", "thinking", "ttft_ms", "judge", "rating", "safe")
+        return [{name: row[name] for name in (*shown, "categories", "config_hash")} for row in written.comparisons()]
+
+
+def test_a_cell_shows_the_median_with_its_quartiles() -> None:
+    assert cell(Spread(12.34, 11.0, 15.0, 5), 1, sign=True) == "+12.3 [+11.0, +15.0]"
+    assert cell(None) == NOTHING
+
+
+def test_figures_are_written_whole(tmp_path: Path) -> None:
+    report = Report("page", "", (), (), ("a note",), {"ways": {"page": 1.0}})
+    path = write_report(report, tmp_path, {"repeats": 20})
+    written = {"benchmark": "page", "facts": {"repeats": 20}, "notes": ["a note"], "ways": {"page": 1.0}}
+    assert json.loads(path.read_text()) == written
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_dry_run_of_the_page_measures_every_layer_without_a_browser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = tmp_path / "one-prompt.yaml"
+    profile.write_text(
+        (PROFILES / "tinyworld.yaml").read_text().split("examples:")[0] + "examples: ['What is poker?']\n"
+    )
+    arguments = ["page", "--scripted", "--repeats", "1", "--no-browser", "--profile", str(profile)]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "Without a browser" in capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "scripted" / "page.json").read_text())
+    assert list(written["ways"]) == ["direct calls", "Python layer, judge off", "Python layer, judge on"]
+    assert Browser.name not in written["ways"]
+    assert written["facts"]["scripted"]
+    assert {cost["ratio"]["n"] for cost in written["ways"].values()} == {1}
+    assert len({cost["tokens"]["median"] for cost in written["ways"].values()}) == 1
+    assert written["ways"]["Python layer, judge on"]["judged_s"] is not None
+    assert not list((tmp_path / "out" / "scripted").glob("files-*"))
+
+
+def test_a_benchmark_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["pages"])
+    assert "there are page, store, serving" in capsys.readouterr().err
+
+
+def test_a_profile_without_an_adapter_has_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(MeasurementError, match="no adapter"):
+        asyncio.run(serving.measure(None, server=Server("main", model="models/x"), repeats=1, on_step=lambda *_: None))
