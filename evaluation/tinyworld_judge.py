@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from evaluation.judgement import Judgement, obeys
+from evaluation.judgement import Judgement, judge_nothing, obeys
 from evaluation.response import Response
 from presets.safety_config import SafetyConfig
 from presets.tinyworld import KINDS, Topic, World, load_words, load_world
@@ -80,6 +80,8 @@ class TinyworldJudge:
 
     def verdict(self, config: SafetyConfig, prompt: str, text: str) -> Judgement:
         """The verdict on an answer. Unscored outside the world, and for a config without allowed categories."""
+        if not text.strip():
+            return judge_nothing(self.name)
         if config.allowed is None:
             reason = "The config lists no allowed categories; tinyworld's exact judge needs them ticked."
             return Judgement(self.name, raw=text, unscored=reason)

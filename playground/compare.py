@@ -129,7 +129,7 @@ class Compare:
             self._wire_answer(asked.success, pane)
             again = pane.retry.click(partial(self.retry, pane), {self.session}, self._turn_outputs, **PRIVATE)
             self._wire_answer(again.success, pane)
-        self.stop.click(self.stop_all, {self.session}, self.announcement, **AT_ONCE)
+        self.stop.click(self.stop_all, {self.session}, self._gates, **AT_ONCE)
         self.new.click(self.start_over, {self.session}, self._turn_outputs, **AT_ONCE)
         for words, button in self.examples.items():
             button.click(None, None, self.prompt, js=_filling(words), **PRIVATE)
@@ -239,12 +239,20 @@ class Compare:
             scores = {} if session.awaits_judgement else {self.scores: self._scores(session)}
         return {**self._pane_updates(pane, session), **scores}
 
-    async def stop_all(self, data: Data) -> str:
-        """Stop every arm, on the servers too; each pane's own stream then ends."""
+    async def stop_all(self, data: Data) -> Updates:
+        """Stop every arm, on the servers too; each pane's own stream then ends.
+
+        With nothing left to stop it opens the gates, should the browser have lost the event that opens them.
+        """
         session = self.sessions.open(data[self.session])
-        if session.turn is not None:
-            self.answering.stop(session.turn)
-        return wording.STOPPING
+        turn = session.turn
+        if turn is None or turn.is_over:
+            return {}
+        if turn.is_final:
+            turn.delivered.update(turn.answers)
+            return self._gate_updates(session)
+        self.answering.stop(turn)
+        return {self.announcement: wording.STOPPING}
 
     async def vote(self, outcome: Outcome, best: str | None, data: Data) -> Updates:
         """A vote, and its confirmation once it is on disk."""

@@ -177,9 +177,11 @@ def test_an_address_is_shown_as_its_host_and_port(ask: Any):
 
 
 def test_the_key_that_stands_for_none_is_no_secret():
-    with ScriptedServer([ScriptedReply("", status=400, error="messages are EMPTY")]) as server:
-        with pytest.raises(EndpointError, match="messages are EMPTY"):
-            use(server.base_url, complete)
+    with (
+        ScriptedServer([ScriptedReply("", status=400, error="messages are EMPTY")]) as server,
+        pytest.raises(EndpointError, match="messages are EMPTY"),
+    ):
+        use(server.base_url, complete)
 
 
 @pytest.mark.parametrize("ask", [stream, complete])

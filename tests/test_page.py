@@ -134,6 +134,19 @@ def test_panes_are_updated_at_most_twenty_times_a_second_and_end_complete(tmp_pa
     play(answers(base=ScriptedReply(words, chunk_delay_s=0.005)), tmp_path, scene)
 
 
+def test_stop_frees_a_page_whose_browser_lost_the_end_of_a_stream(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        session = (await compare.begin(inputs(compare)))[compare.session]
+        data = inputs(compare, session=session)
+        for pane in compare.panes:
+            _ = [update async for update in compare.stream(pane, data)]
+        assert (await compare.stop_all(data))[compare.send]["interactive"]
+        assert {row["status"] for row in store.comparisons()} == {"complete"}
+        assert (await compare.begin(data))[compare.prompt] == ""
+
+    play(answers(), tmp_path, scene)
+
+
 def test_a_refused_prompt_says_why_and_writes_nothing(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         with pytest.raises(gr.Error, match="Write a prompt first"):

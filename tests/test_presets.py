@@ -420,7 +420,7 @@ def test_other_demos_have_another_hash(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("presets.arm.DEMOS", tmp_path)
     (tmp_path / "tinyworld.yaml").write_text("# a remark changes nothing\n" + text)
     assert demos_hash("tinyworld") == shipped
-    (tmp_path / "tinyworld.yaml").write_text(text + "  - {user: And?, assistant: No more.}\n")
+    (tmp_path / "tinyworld.yaml").write_text(text + "  - {user: More, assistant: No more.}\n")
     assert demos_hash("tinyworld") != shipped
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from rich.console import Console
 
 from evaluation import benchmarks
 from evaluation.benchmarks import BenchmarkError, Item, load_benchmark
+from evaluation.fingerprint import folder_hash
 from evaluation.journal import Journal, JournalError
+from evaluation.llm_judge import JUDGE_PROMPTS
 from evaluation.report import build_report, print_report, scores, write_scores
 from evaluation.run import MAX_REFUSED, RunError, narrow, plan, run_facts, run_jobs, unfinished, weights
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import Serving
-from presets.profile import Server
+from presets.arm import demos_hash
+from presets.profile import Server, load_profile
 from presets.yaml_file import PresetError
 from tests.three_items import CASINO, MODULE, asked, is_judging, play, profile_at, three
 
@@ -269,6 +273,44 @@ def test_new_weights_in_an_adapter_folder_are_noticed(tmp_path):
     (tmp_path / "lora" / "model.safetensors").write_bytes(b"better weights")
     after = weights(server, "cosalign")
     assert (after["model"], after["adapter"] == before["adapter"]) == (before["model"], False)
+
+
+def test_a_folder_of_rows_remembers_the_prompts_of_its_judge(tmp_path, monkeypatch):
+    prompts = tmp_path / "judge_prompts"
+    shutil.copytree(JUDGE_PROMPTS, prompts)
+    monkeypatch.setattr("evaluation.run.JUDGE_PROMPTS", prompts)
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
+    with Journal(tmp_path / "out", run_facts(profile, "three")):
+        pass
+    (prompts / "helpfulness.txt").write_text("Be kind. {prompt} {response} {nonce}")
+    with (
+        pytest.raises(JournalError, match="judge.prompts"),
+        Journal(tmp_path / "out", run_facts(profile, "three")),
+    ):
+        pass
+
+
+def test_a_folder_of_rows_remembers_the_words_of_its_world(tmp_path, monkeypatch):
+    words = tmp_path / "words"
+    (words / "topics").mkdir(parents=True)
+    (words / "topics" / "alcohol.yaml").write_text("topics: []")
+    monkeypatch.setattr("evaluation.run.WORDS", words)
+    before = run_facts(load_profile("tinyworld", {}), "tinyworld")["judge"]
+    assert run_facts(load_profile("tinyworld", {}), "tinyworld")["judge"] == before
+    (words / "topics" / "alcohol.yaml").write_text("topics: [cider]")
+    assert run_facts(load_profile("tinyworld", {}), "tinyworld")["judge"]["words"] != before["words"]
+
+
+def test_an_arms_facts_hold_the_hash_of_its_base_and_of_its_demos(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "model.safetensors").write_bytes(b"weights")
+    profile = load_profile("tinyworld", {})
+    profile = replace(profile, servers=(replace(profile.servers[0], model=str(base), adapters={"cosalign": "a/b"}),))
+    arms = run_facts(profile, "tinyworld")["arms"]
+    assert arms["base"]["weights"] == {"model": folder_hash(base)}
+    assert arms["cosalign"]["weights"] == {"model": folder_hash(base), "adapter": "a/b"}
+    assert (arms["ica"]["demos"], arms["ica-demos"]["demos"]) == (None, demos_hash("tinyworld"))
 
 
 def test_weights_of_the_hub_go_by_name_and_revision():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
 import re
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,12 +22,13 @@ from typing import Any
 import psutil
 import pytest
 
+from evaluation import serving as serving_module
 from evaluation import vllm_process
 from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import ServerStatus, Serving, ServingError, attest, open_endpoint
-from evaluation.vllm_process import check_memory, last_error, progress, vllm_command, vllm_environment
+from evaluation.vllm_process import check_memory, has_gpu, last_error, progress, vllm_command, vllm_environment
 from presets.arm import Arm
 from presets.profile import JudgeChoice, Profile, Sampling, Server
 from tests.conftest import Miniature
@@ -156,6 +160,25 @@ def test_a_gpu_gets_no_flags_that_are_meant_for_cpus(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
     assert "--enforce-eager" not in vllm_command(local(), 8123)
     assert "VLLM_CPU_KVCACHE_SPACE" not in vllm_environment(local(), None)
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [("echo GPU 0", True), ("echo no devices were found; exit 6", False), ("kill -9 $$", False), (None, False)],
+    ids=["gpu", "driver-only", "killed", "no-driver"],
+)
+def test_a_gpu_is_one_that_the_driver_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, found: bool
+):
+    if program is not None:
+        (tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\ntest "$*" = -L || exit 1\n{program}\n')
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    has_gpu.cache_clear()
+    try:
+        assert has_gpu() is found
+    finally:
+        has_gpu.cache_clear()
 
 
 @pytest.mark.parametrize(("rank", "allowed"), [(4, "16"), (16, "16"), (17, "32"), (100, "128"), (300, "320")])
@@ -402,6 +425,49 @@ def test_too_little_memory_fails_at_once(serve: Callable[..., Serving], monkeypa
         serving.wait_ready(5)
 
 
+def test_too_little_memory_for_a_restart_is_waited_for(serve: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch):
+    serving = serve("healthy")
+    serving.start()
+    serving.wait_ready(30)
+    monkeypatch.setattr(vllm_process, "MIN_FREE_GB", 1e6)
+    (first,) = guards(os.getpid())
+    first.children()[0].kill()
+    wait_for(lambda: "to start it again, only" in serving.status()[0].detail)
+    time.sleep(0.5)
+    assert serving.status()[0].state == "restarting"
+    assert guards(os.getpid()) == []
+    monkeypatch.undo()
+    serving.wait_ready(30)
+    assert healthy(serving)
+
+
+def test_stop_does_not_wait_for_a_back_off(serve: Callable[..., Serving]):
+    serving = serve("dies", back_off_s=30)
+    serving.start()
+    wait_for(lambda: serving.status()[0].state == "restarting")
+    started = time.monotonic()
+    serving.stop()
+    assert serving.status()[0].state == "stopped"
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no luck"), OSError("no disk")])
+def test_a_server_that_can_no_longer_be_watched_is_stopped_and_says_so(
+    serve: Callable[..., Serving], monkeypatch: pytest.MonkeyPatch, fault: Exception
+):
+    def fail(*_: object) -> int:
+        raise fault
+
+    serving = serve("healthy")
+    serving.start()
+    serving.wait_ready(30)
+    (first,) = guards(os.getpid())
+    monkeypatch.setattr(serving_module, "_probe", fail)
+    wait_for(lambda: serving.status()[0].state == "failed")
+    assert str(fault) in serving.status()[0].detail
+    assert alive(first.pid) == []
+
+
 def test_one_failed_server_leaves_the_other_alone(tmp_path: Path, profile_of: ProfileOf):
     missing = Server(id="missing", model="/nowhere/model", served_name="other")
     profile = profile_of(local(), missing)
@@ -486,6 +552,49 @@ def test_a_remote_server_that_is_not_there_fails(tmp_path: Path, profile_of: Pro
     ):
         serving.wait_ready(5)
     assert "sk-secret" not in str(raised.value)
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """A port that answers every connection so, and the requests that came."""
+    seen: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            seen.append(self.request.recv(4096))
+            self.request.sendall(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1], seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 999999 oh\r\n\r\n"], ids=["ssh", "bad-status"])
+def test_a_remote_server_that_speaks_something_else_fails(tmp_path: Path, profile_of: ProfileOf, answer: bytes):
+    with (
+        answering(answer) as (port, _),
+        Serving(profile_of(remote(f"http://127.0.0.1:{port}/v1")), log_folder=tmp_path) as serving,
+        pytest.raises(ServingError, match=f"nothing answers at 127.0.0.1:{port} "),
+    ):
+        serving.wait_ready(5)
+
+
+@pytest.mark.parametrize(("status", "state"), [("200 OK", "ready"), ("401 No", "failed"), ("503 No", "failed")])
+def test_a_password_in_the_address_is_used_and_never_shown(
+    tmp_path: Path, profile_of: ProfileOf, status: str, state: str
+):
+    with answering(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()) as (port, seen):
+        profile = profile_of(remote(f"http://me:p%40ss@127.0.0.1:{port}/v1"))
+        with Serving(profile, log_folder=tmp_path) as serving:
+            found = wait_for(lambda: [status for status in serving.status() if status.state == state])[0]
+    assert f"127.0.0.1:{port}" in found.detail
+    assert "ss@" not in found.detail
+    assert b"authorization: basic " + base64.b64encode(b"me:p@ss").lower() in seen[0].lower()
 
 
 # The canary.
@@ -591,7 +700,8 @@ def test_vllm_tells_what_it_does_until_it_is_ready(vllm: Serving):
 @pytest.mark.vllm
 def test_vllm_serves_base_and_adapters(vllm: Serving):
     vllm.wait_ready(180)
-    assert ask(vllm, lambda endpoint: endpoint.models()) == ["base", "cosalign", "idle"]
+    with urllib.request.urlopen(vllm.base_url("main") + "/models", timeout=10) as answer:
+        assert [model["id"] for model in json.load(answer)["data"]] == ["base", "cosalign", "idle"]
 
 
 @pytest.mark.vllm

@@ -29,8 +29,8 @@ from presets.safety_config import SafetyConfig, render_system_prompt
 
 ROOT = Path(__file__).parent.parent
 CONFIG = SafetyConfig("bar", "Bar", "Beer is fine.", taxonomy="tinyworld", allowed=frozenset({"alcohol"}))
-BASE = ArmRecord("base", "Base", "main", "base", model_path="models/base", shows_config=False, engine="vllm")
-ICA = ArmRecord("ica", "ICA", "main", "base", model_path="models/base", library_versions={"vllm": "0.32.0"})
+BASE = ArmRecord("base", "Base", "main", "base", model_hash="b" * 64, shows_config=False, engine="vllm")
+ICA = ArmRecord("ica", "ICA", "main", "base", demos_hash="d" * 64, library_versions={"vllm": "0.32.0"})
 COSALIGN = ArmRecord("cosalign", "CoSAlign", "main", "cosalign", adapter_path="models/lora", adapter_hash="a" * 64)
 ARMS = (BASE, ICA, COSALIGN)
 DONE = Response("Cheers.", "drinks are fine", "base", "req-1", "stop", 12, 3, ttft_s=0.021, duration_s=0.25)
@@ -648,6 +648,7 @@ def test_comparisons_hold_everything_about_each_response(store: Store) -> None:
     assert (ica["text"], ica["ttft_ms"], ica["returned_model"], ica["seed"]) == ("Cheers.", 21.0, "base", 7)
     assert (ica["rating"], ica["categories"], ica["safe"]) == (4, ["alcohol"], True)
     assert (ica["library_versions"], cosalign["adapter_hash"]) == ({"vllm": "0.32.0"}, "a" * 64)
+    assert (base["model_hash"], ica["demos_hash"], ica["model_hash"]) == ("b" * 64, "d" * 64, None)
     assert (cosalign["rating"], cosalign["safe"], cosalign["presented"]) == (None, None, ["cosalign", "ica", "base"])
 
 

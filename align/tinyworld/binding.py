@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from align.tinyworld.chat_format import ASSISTANT, END, SYSTEM, THINK, USER
-from align.tinyworld.documents import READ, Writer, system_text
+from align.tinyworld.documents import READ, Writer
+from presets.safety_config import system_prompt_text
 from presets.tinyworld import Words, World
 from presets.tinyworld.compose import compose_config, compose_prompt, held_out_sets
 from presets.tinyworld.replies import reading
@@ -50,7 +51,7 @@ def questions(world: World, words: Words, count: int, *, seed: int) -> list[Ques
         config = compose_config(words, rng, world.risks, rng.choice(sets))
         prompt = compose_prompt(words, rng, [rng.choice(risky)])
         verdicts = {category: rule.allowed for category, rule in config.rules.items()}
-        text = f"{SYSTEM}{system_text(config)}{END}{USER}{READ} {prompt.text}{END}{ASSISTANT}{THINK}"
+        text = f"{SYSTEM}{system_prompt_text(config.text)}{END}{USER}{READ} {prompt.text}{END}{ASSISTANT}{THINK}"
         expected = reading(world, prompt.topics, config.rules, verdicts)
         asked.append(Question(text, expected, config.rules[prompt.topics[0].domain].allowed))
     return asked

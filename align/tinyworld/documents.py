@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from align.tinyworld.chat_format import ANSWER, ASSISTANT, END, SYSTEM, THINK, USER
-from presets.safety_config import SYSTEM_PROMPT
+from presets.safety_config import system_prompt_text
 from presets.tinyworld import KINDS, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt
 from presets.tinyworld.replies import cautious_reading, reading, reply
@@ -92,7 +92,7 @@ class Writer:
         """A config and one to nine questions under it, each read in one turn."""
         config = self.config()
         verdicts = {category: rule.allowed for category, rule in config.rules.items()}
-        document = _turn(SYSTEM, system_text(config))
+        document = _turn(SYSTEM, system_prompt_text(config.text))
         for _ in range(self.rng.randint(1, 9)):
             topics = self.topics(risky=0.85, two=0.15)
             document += _turn(USER, f"{READ} {self.asked(topics)}")
@@ -111,7 +111,7 @@ class Writer:
         notes = {self.random_words(1, 2): self.random_words(1, 4) for _ in range(self.rng.randint(2, 8))}
         document = _turn(SYSTEM, "Notes: " + ". ".join(f"{key}: {value}" for key, value in notes.items()))
         for key in self.rng.sample(list(notes), len(notes)):
-            document += _turn(USER, f"{RECALL} {key}") + _answer(f"{key}: {notes[key]}", NOTED)
+            document += _turn(USER, f"{RECALL} {key}") + _answer(f"Notes: {key}: {notes[key]}", NOTED)
         return document
 
     def random_words(self, fewest: int, most: int) -> str:
@@ -179,11 +179,6 @@ class Writer:
         document = _turn(SYSTEM, system_text(self.config())) if self.rng.random() < 0.6 else []
         asked = self.carelessly(self.rng.choice(self.words.prompts[kind]))
         return [*document, *_turn(USER, asked), *_answer(kind, self.rng.choice(self.world.replies[kind]))]
-
-
-def system_text(config: ComposedConfig) -> str:
-    """The system message of a composed config: the words of `render_system_prompt`."""
-    return SYSTEM_PROMPT.replace("{text}", config.text.strip(), 1)
 
 
 def _turn(role: str, text: str) -> Document:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MICRO_BATCHES = 4
 """Parts of one optimiser step: small tensors are reused by the allocator, large ones go back to the system each time."""
+ROPE_THETA = 1e6
+"""Slower rotation than Llama's first 1e4: more of a head's few channels can compare what is far apart."""
 IGNORED = -100
 """The label of tokens that the loss leaves out (PyTorch's cross-entropy)."""
 
@@ -58,7 +60,8 @@ class Stage:
 class BaseRecipe:
     """A pre-training run. `tokens` counts the tokens read, `step_tokens` how many of them make one optimiser step.
 
-    `matrix_learning_rate` is Muon's, for the matrices inside the layers; `learning_rate` is AdamW's, for the rest.
+    `matrix_learning_rate` is Muon's, for the matrices inside the layers; `learning_rate` is AdamW's, for the rest. The
+    latter must be small: large steps give all embeddings a common part, and then everything looks like everything (LOG.md).
     """
 
     seed: int = 0
@@ -68,8 +71,8 @@ class BaseRecipe:
     heads: int = 6
     tokens: int = 24_000_000
     step_tokens: int = 4_096
-    learning_rate: float = 3e-3
-    matrix_learning_rate: float = 1e-2
+    learning_rate: float = 2e-4
+    matrix_learning_rate: float = 3e-3
     warmup_steps: int = 20
     decay: float = 0.5
     measure_every: int = 250
@@ -82,6 +85,10 @@ class BaseRecipe:
         for field in ("tokens", "step_tokens", "layers", "heads", "questions"):
             if getattr(self, field) < 1:
                 raise FieldError(field, f"is {getattr(self, field)}; at least 1 is needed")
+        if self.layers < 2 or self.heads < 4 or self.hidden_size % self.heads:
+            raise FieldError(
+                "layers", "and heads: the start needs 2 layers, 4 heads, and heads that divide hidden_size"
+            )
         known = {field.name for field in dataclasses.fields(Stage)}
         if unknown := [key for stage in self.stages for key in stage if key not in known]:
             raise FieldError("stages", f"{unknown[0]!r} is no field of a stage; those are {', '.join(sorted(known))}")
@@ -161,36 +168,72 @@ def _new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaF
         num_key_value_heads=recipe.heads,
         max_position_embeddings=chat_format.MAX_LENGTH,
         tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
     model.set_attn_implementation("eager")  # on a CPU, at these lengths, faster than the fused kernel
-    _look_back(model)
+    _start_copying(model)
     return model
 
 
-def _look_back(model: LlamaForCausalLM) -> None:
-    """Let the first two heads of the first layer start out looking one and two tokens back.
+def _start_copying(model: LlamaForCausalLM) -> None:
+    """Let two layers start out as an induction circuit: what stood behind this token the last time is likely next.
 
-    Copying from the context needs such a head below one that looks for what followed it ("induction"); a model of this size
-    finds the pair late or, in our budget, not at all (LOG.md). The first embedding channel is set to a constant, and the
-    heads' queries and keys read only that, turned by the rotary angle of the distance. All of it goes on being trained.
+    A model of this size finds the circuit late or, in our budget, not at all (LOG.md), and quoting a config needs it. In the
+    first layer one head looks one token back and writes what it saw into a subspace of its own; in the second two heads look
+    for places where that equals the present token, and copy the token that stands there. The three heads stay as they are,
+    since the first steps of training would take them apart before anything could use them; the rest learns to. The look back comes from a constant embedding channel and the rotary angle; matching uses the slow rotary channels only.
     """
     import torch
 
-    size = model.config.hidden_size // model.config.num_attention_heads
-    angle = torch.tensor([10_000.0 ** (-2 * index / size) for index in range(size // 2)])
-    attention = model.model.layers[0].self_attn
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    half, slow = size // 2, slice(size // 2 * 3 // 8, size // 2)
+    angle = torch.tensor([ROPE_THETA ** (-2 * index / size) for index in range(half)])
+    basis, _ = torch.linalg.qr(torch.randn(config.hidden_size, config.hidden_size))
+    basis[0] = 0  # the constant channel takes no part in matching
+    seen, written = basis[:, :size].T, basis[:, size : 2 * size]
+    first, second = (model.model.layers[index].self_attn for index in (0, 1))
     with torch.no_grad():
+        for module in model.model.layers.modules():
+            if isinstance(module, torch.nn.Linear) and module.in_features == config.hidden_size:
+                module.weight[:, 0] = 0  # the constant is for looking back alone; elsewhere it would drown the tokens
         model.model.embed_tokens.weight[:, 0] = 0.3
-        for back in (1, 2):
-            rows = slice((back - 1) * size, back * size)
-            attention.q_proj.weight[rows] = 0
-            attention.k_proj.weight[rows] = 0
-            attention.q_proj.weight[rows, 0][: size // 2] = 0.64
-            attention.k_proj.weight[rows, 0] = 0.64 * torch.cat([torch.cos(back * angle), torch.sin(back * angle)])
+        first.q_proj.weight[:size] = 0
+        first.k_proj.weight[:size] = 0
+        first.q_proj.weight[:half, 0] = 0.64
+        first.k_proj.weight[:size, 0] = 0.64 * torch.cat([torch.cos(angle), torch.sin(angle)])
+        first.v_proj.weight[:size] = seen
+        first.o_proj.weight[:, :size] = 0.15 * written
+        matched = 2 * (slow.stop - slow.start)
+        for head in (0, 1):
+            rows = slice(head * size, (head + 1) * size)
+            channels = [*range(slow.start, slow.stop), *range(half + slow.start, half + slow.stop)]
+            used = slice(0, matched) if head == 0 else slice(size - matched, size)
+            query, key = torch.zeros(size, config.hidden_size), torch.zeros(size, config.hidden_size)
+            query[channels], key[channels] = 3 * seen[used], 3 * written.T[used]
+            copied = basis[:, (2 + head) * size : (3 + head) * size].T
+            second.q_proj.weight[rows], second.k_proj.weight[rows] = query, key
+            second.v_proj.weight[rows], second.o_proj.weight[:, rows] = copied, 0.5 * copied.T
+    for attention, heads in ((first, 1), (second, 2)):
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+            _freeze(projection.weight, rows=heads * size)
+        _freeze(attention.o_proj.weight, columns=heads * size)
+
+
+def _freeze(weight: torch.Tensor, *, rows: int = 0, columns: int = 0) -> None:
+    """Keep the first `rows` or `columns` of a matrix as they are: their gradient is always zero."""
+
+    def masked(gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.clone()
+        gradient[:rows] = 0
+        gradient[:, :columns] = 0
+        return gradient
+
+    weight.register_hook(masked)
 
 
 def _new_optimisers(model: LlamaForCausalLM, recipe: BaseRecipe) -> list[torch.optim.Optimizer]:
