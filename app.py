@@ -23,6 +23,9 @@ DEFAULT_DB = Path("data/playground.sqlite3")
 CANNOT_START = 2
 """Exit code when the flags, the profile, the store or the port forbid a start."""
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts on which only this machine's own users reach the page."""
+
 SHARE_WARNING = (
     "WARNING: --share gives everyone who has the link a page that can relax a model's safety, through a tunnel "
     "that is not ours. Share it only with people whom you trust, and stop it when you are done."
@@ -60,9 +63,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=Path(os.environ.get("COSA_DB") or DEFAULT_DB),
         help=f"the SQLite file that keeps everything (default: $COSA_DB, or {DEFAULT_DB}); logs go beside it",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 opens it to the network")
-    parser.add_argument("--port", type=int, default=7860, help="the port of the page (default: 7860)")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
+        help="the address to listen on (default: $GRADIO_SERVER_NAME, or 127.0.0.1); 0.0.0.0 opens it to the network",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=os.environ.get("GRADIO_SERVER_PORT") or 7860,
+        help="the port of the page (default: $GRADIO_SERVER_PORT, or 7860)",
+    )
     parser.add_argument("--share", action="store_true", help="make a public link; read the warning")
+    parser.add_argument(
+        "--allow-config-edits",
+        action="store_true",
+        help="let visitors write configs of their own even where the page is open to others (--host, --share)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -82,6 +99,11 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+def may_edit(options: argparse.Namespace) -> bool:
+    """True when visitors may write safety configs: only authorised people may, and on a public page anybody comes."""
+    return options.allow_config_edits or (options.host in LOOPBACK and not options.share)
+
+
 def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     """The address of the running page. `parts` closes what was opened, the page first. Raises `CannotStart`."""
     # gradio takes seconds to import: --help and a taken port need not wait for it.
@@ -92,7 +114,8 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
         store = parts.enter_context(Store(options.db))
         serving = Serving(profile, log_folder=options.db.parent / "logs")
         parts.callback(serving.stop)
-        page = build_page(profile, serving, partial(open_judge, profile, serving), store)
+        judge = partial(open_judge, profile, serving)
+        page = build_page(profile, serving, judge, store, may_edit=may_edit(options))
     except (PresetError, StoreError) as error:
         raise CannotStart(str(error)) from error
     if options.share:

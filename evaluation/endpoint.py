@@ -7,15 +7,17 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-
-import openai
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from evaluation.response import Response
 from presets.arm import Message
 from presets.profile import Sampling
+
+if TYPE_CHECKING:
+    # openai takes about a second to import: the page need not wait for it, so it is imported where it is used.
+    import openai
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 120.0
@@ -50,6 +52,8 @@ class Endpoint:
     """
 
     def __init__(self, base_url: str, api_key: str = NO_KEY, *, timeout_s: float = SILENCE_TIMEOUT_S) -> None:
+        import openai
+
         self.base_url = base_url
         self._timeout_s = timeout_s
         self._faults = _Faults(base_url, api_key)
@@ -136,6 +140,8 @@ class Endpoint:
         return {top.token: top.logprob for top in logprobs.content[0].top_logprobs if math.isfinite(top.logprob)}
 
     async def _create(self, request: dict[str, Any]) -> ChatCompletion:
+        from openai.types.chat import ChatCompletion
+
         with self._plain_words(request["model"]):
             completion = await self._client.chat.completions.create(**request)
         # The library does not validate: whatever a wrong address answers arrives here.
@@ -147,6 +153,8 @@ class Endpoint:
 
     @contextmanager
     def _plain_words(self, model: str) -> Iterator[None]:
+        import openai
+
         faults = self._faults
         try:
             yield

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import replace
+from typing import Any
 
 from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.judge import Judge
@@ -20,13 +21,19 @@ from evaluation.serving import ServerStatus, Serving, attest, open_endpoint
 from evaluation.store import ArmRecord, Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording
-from playground.session import Answer, NotNow, Session, Standing, Turn, standings, without_thinking
+from playground.session import Answer, NotNow, Session, Standing, Turn, standings
 from presets.arm import Arm
 from presets.profile import Profile
 from presets.safety_config import SafetyConfig, render_system_prompt
 
 PARTIAL_S = 0.5
 """Seconds between two writes of a text that still grows: what a killed process may lose."""
+
+JUDGE_LOOK_S = 0.5
+"""Seconds between two looks whether the judge's server has started."""
+
+STARTING = ("starting", "restarting")
+AWAY = ("failed", "stopped")
 
 JudgeFactory = Callable[[], AbstractAsyncContextManager[Judge]]
 
@@ -57,11 +64,17 @@ class Answering:
         self._judge: Judge | None = None
         self._judge_opens = asyncio.Lock()
         self._attestation: asyncio.Task[list[str]] | None = None
+        # By the response's id. These outlive the visitors' events that wait for them, and asyncio keeps no task alive.
+        self._finishing: dict[str, asyncio.Task[None]] = {}
+        self._judging: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
-        """Close the connections to the servers."""
-        if self._attestation is not None:
-            self._attestation.cancel()
+        """Write down what is being written, judge no more, and close the connections to the servers."""
+        await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+        unfinished = [*self._judging.values(), *([self._attestation] if self._attestation else [])]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
         await self._opened.aclose()
 
     def status(self) -> tuple[ServerStatus, ...]:
@@ -72,6 +85,11 @@ class Answering:
     def is_ready(self) -> bool:
         """True when every server is ready."""
         return all(status.state == "ready" for status in self.status())
+
+    @property
+    def takes_prompts(self) -> bool:
+        """True unless a server that an arm needs is starting. One that is away is the matter of its own arms only."""
+        return not any(self._is_starting(arm) for arm in self.arms.values())
 
     def warnings(self) -> list[str] | None:
         """What is wrong with the arms' servers, in plain words; None while that is being found out.
@@ -92,8 +110,8 @@ class Answering:
         Another config than the last turn's starts a new conversation. Raises `NotNow` and `StoreError`.
         """
         prompt = session.check_prompt(prompt)
-        if not self.is_ready:
-            raise NotNow(wording.not_ready(self.status()))
+        if not self.takes_prompts:
+            raise NotNow(wording.STILL_STARTING)
         session.is_opening = True
         try:
             turn = await asyncio.to_thread(self._write_turn, session, prompt, config)
@@ -104,8 +122,10 @@ class Answering:
     async def answer(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
         """Snapshots of the arm's growing answer; the last one is final, and is stored as such.
 
+        A complete answer then goes to the judge, whether or not somebody still waits for the verdict.
         Closing the generator closes the stream to the server and leaves the answer abandoned.
         """
+        await _settled(self._finishing, turn.answers[arm_id].response_id)
         answer, stop = turn.answers[arm_id], turn.stops[arm_id]
         if answer.status != "pending":
             return
@@ -113,7 +133,7 @@ class Answering:
         status: Status = "abandoned"
         error = ""
         try:
-            self._store.start_response(answer.response_id)
+            await asyncio.to_thread(self._store.start_response, answer.response_id)
             async with aclosing(self._snapshots(session, turn, arm_id)) as snapshots:
                 async for answer in snapshots:
                     yield answer
@@ -124,21 +144,13 @@ class Answering:
             log.exception("arm %s failed on turn %s", arm_id, turn.id)
             status, error = "error", wording.unexpected(failure)
         finally:
-            self._finish(turn, turn.answers[arm_id], status, error)
+            await asyncio.shield(self._finish(turn, turn.answers[arm_id], status, error))
         yield turn.answers[arm_id]
 
     async def judge(self, turn: Turn, arm_id: str) -> Answer:
-        """The arm's answer with its judgement, which is stored; as it is when there is nothing (more) to judge."""
-        answer = turn.answers[arm_id]
-        if not answer.awaits_judgement or answer.response_id in turn.judging:
-            return answer
-        turn.judging.add(answer.response_id)
-        judgement = await self._judgement(turn, answer)
-        try:
-            await asyncio.to_thread(self._store.save_judgement, answer.response_id, judgement)
-        except StoreError as failure:
-            judgement = Judgement(judgement.judge, unscored=str(failure))
-        return turn.update(replace(answer, judgement=judgement))
+        """The arm's answer once its judgement is stored; as it is when there is nothing (more) to judge."""
+        await _settled(self._judging, turn.answers[arm_id].response_id)
+        return turn.answers[arm_id]
 
     async def retry(self, session: Session, arm_id: str) -> Turn:
         """The turn on show, with a new pending answer of this arm; the failed one stays in the store.
@@ -146,12 +158,14 @@ class Answering:
         Raises `NotNow` and `StoreError`.
         """
         turn = session.check_retry(arm_id)
+        if self._is_starting(self.arms[arm_id]):
+            raise NotNow(wording.STILL_STARTING)
         response_id = await asyncio.to_thread(self._store.retry, turn.id, arm_id)
         turn.restart(arm_id, response_id)
         return turn
 
     def stop(self, turn: Turn) -> None:
-        """Stop every arm that still answers; those that have not begun are finished here and now."""
+        """Stop every arm that still answers; those that have not begun are finished at once. Needs a running loop."""
         for arm_id, answer in turn.answers.items():
             turn.stops[arm_id].set()
             if answer.status == "pending":
@@ -165,9 +179,9 @@ class Answering:
             session.turn.vote = vote
         return vote
 
-    def standings(self, session: Session) -> list[Standing]:
-        """Each page arm's running CoSA-Score in this session."""
-        return standings(self._store.session_judgements(session.id), tuple(self.arms))
+    async def standings(self, session: Session) -> list[Standing]:
+        """Each page arm's running CoSA-Score in this session. Raises `StoreError`."""
+        return await asyncio.to_thread(lambda: standings(self._store.session_judgements(session.id), tuple(self.arms)))
 
     def _write_turn(self, session: Session, prompt: str, config: SafetyConfig) -> Turn:
         continues = session.continues_under(config)
@@ -202,26 +216,46 @@ class Answering:
                     saved = time.monotonic()
                 yield answer
 
-    def _finish(self, turn: Turn, answer: Answer, status: Status, error: str) -> None:
-        """Store the final answer, then show it as final. What cannot be stored is not shown as complete."""
+    def _finish(self, turn: Turn, answer: Answer, status: Status, error: str) -> asyncio.Task[None]:
+        """The task that stores the final answer, shows it as final, and has it judged."""
+        return _keep(self._finishing, answer.response_id, self._write_final(turn, answer, status, error))
+
+    async def _write_final(self, turn: Turn, answer: Answer, status: Status, error: str) -> None:
+        """What cannot be stored is not shown as complete."""
         try:
-            self._store.finish_response(answer.response_id, status, answer.response, error)
+            await asyncio.to_thread(self._store.finish_response, answer.response_id, status, answer.response, error)
         except StoreError as failure:
             status, error = "error", str(failure)
-        turn.update(replace(answer, status=status, error=error))
+        answer = turn.update(replace(answer, status=status, error=error))
+        if answer.awaits_judgement:
+            _keep(self._judging, answer.response_id, self._write_judgement(turn, answer))
+
+    async def _write_judgement(self, turn: Turn, answer: Answer) -> None:
+        judgement = await self._judgement(turn, answer)
+        try:
+            await asyncio.to_thread(self._store.save_judgement, answer.response_id, judgement)
+        except StoreError as failure:
+            judgement = Judgement(judgement.judge, unscored=str(failure))
+        turn.update(replace(answer, judgement=judgement))
 
     async def _judgement(self, turn: Turn, answer: Answer) -> Judgement:
-        if not answer.response.text.strip():
-            return Judgement(self.profile.judge.kind, unscored=wording.EMPTY_ANSWER)
         try:
+            await self._judge_started()
             judge = await self._opened_judge()
-            response = without_thinking(answer.response)
-            return await judge.judge(config=turn.config, prompt=turn.prompt, response=response)
+            return await judge.judge(config=turn.config, prompt=turn.prompt, response=answer.response)
         except EndpointError as failure:
             return Judgement(self.profile.judge.kind, unscored=str(failure))
         except Exception as failure:
             log.exception("the judge failed on response %s", answer.response_id)
             return Judgement(self.profile.judge.kind, unscored=wording.unexpected(failure))
+
+    async def _judge_started(self) -> None:
+        """Return once the judge's server, if it needs one, has started. Raises `EndpointError` when that is away."""
+        if (server_id := self.profile.judge.server) is None:
+            return
+        while self._server_status(server_id).state in STARTING:
+            await asyncio.sleep(JUDGE_LOOK_S)
+        self._require_server(server_id)
 
     async def _opened_judge(self) -> Judge:
         async with self._judge_opens:
@@ -230,12 +264,27 @@ class Answering:
         return self._judge
 
     async def _endpoint(self, arm: Arm) -> Endpoint:
-        """The open connection to the arm's server; it outlives the turn. A server that moved gets a new one."""
+        """The open connection to the arm's server; it outlives the turn. A server that moved gets a new one.
+
+        Raises `EndpointError` with the server's own words when it is away.
+        """
+        self._require_server(arm.server)
         endpoint = self._endpoints.get(arm.server)
         if endpoint is None or endpoint.base_url != self._serving.base_url(arm.server):
             endpoint = await self._opened.enter_async_context(open_endpoint(self._serving, arm.server))
             self._endpoints[arm.server] = endpoint
         return endpoint
+
+    def _server_status(self, server_id: str) -> ServerStatus:
+        return next(status for status in self.status() if status.id == server_id)
+
+    def _is_starting(self, arm: Arm) -> bool:
+        return self._server_status(arm.server).state in STARTING
+
+    def _require_server(self, server_id: str) -> None:
+        status = self._server_status(server_id)
+        if status.state in AWAY:
+            raise EndpointError(wording.server_away(status), retryable=True)
 
     async def _attest(self) -> list[str]:
         warnings: list[str] = []
@@ -243,6 +292,19 @@ class Answering:
             async with open_endpoint(self._serving, server_id) as endpoint:
                 warnings += await attest(endpoint, self.profile, server_id=server_id)
         return warnings
+
+
+def _keep(tasks: dict[str, asyncio.Task[None]], key: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """The task of this work, in `tasks` until it is done."""
+    task = tasks[key] = asyncio.create_task(work)
+    task.add_done_callback(lambda _: tasks.pop(key))
+    return task
+
+
+async def _settled(tasks: Mapping[str, asyncio.Task[None]], key: str) -> None:
+    """Wait for the task, if there is one; whoever stops waiting does not stop the task."""
+    if (task := tasks.get(key)) is not None:
+        await asyncio.shield(task)
 
 
 async def until(stop: asyncio.Event, stream: AsyncIterator[Response]) -> AsyncGenerator[Response, None]:

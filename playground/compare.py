@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from playground import markup, wording
 from playground.answering import Answering
 from playground.ballot import Ballot
 from playground.picker import Choices, Data, Picker, Updates
-from playground.session import NotNow, Session, Sessions, Turn
+from playground.session import NotNow, Session, Sessions, Standing, Turn, standings
 from presets.arm import Arm
 
 FRAME_S = 0.05
@@ -67,7 +67,7 @@ class Compare:
                     self.ballot = Ballot(tuple(answering.arms.values()))
                 with gr.Column(elem_id="scores"):
                     gr.HTML(markup.heading(wording.SCORES))
-                    self.scores = gr.HTML(self._scores(Session()))
+                    self.scores = gr.HTML(self._scores(standings((), tuple(answering.arms))))
         self.announcement = gr.HTML(elem_id="announcement", elem_classes="sr-only")
         self._wire_config()
         self._wire_turn()
@@ -169,7 +169,7 @@ class Compare:
     async def poll(self, data: Data) -> Updates:
         """How the servers are doing; the clock stops when they are ready and the arms were checked."""
         busy = self.sessions.open(data[self.session]).is_busy
-        send = {} if busy else {self.send: gr.update(interactive=self.answering.is_ready)}
+        send = {} if busy else {self.send: gr.update(interactive=self.answering.takes_prompts)}
         return {**self._server_updates(), **send}
 
     async def choose(self, data: Data) -> Updates:
@@ -189,6 +189,7 @@ class Compare:
         with told():
             config = self.picker.config(data)
             await self.answering.begin(session, data[self.prompt] or "", config)
+        self.sessions.keep(session)
         return {**self._turn_updates(session), self.prompt: "", self.ballot.reason: "", self.picker.error: ""}
 
     async def refused(self, data: Data) -> Updates:
@@ -236,7 +237,9 @@ class Compare:
         for turn in list(session.turns):
             await self.answering.judge(turn, pane.arm.id)
         with told():
-            scores = {} if session.awaits_judgement else {self.scores: self._scores(session)}
+            scores = (
+                {} if session.awaits_judgement else {self.scores: self._scores(await self.answering.standings(session))}
+            )
         return {**self._pane_updates(pane, session), **scores}
 
     async def stop_all(self, data: Data) -> Updates:
@@ -283,7 +286,7 @@ class Compare:
         free, turn = not session.is_busy, session.turn
         gates = (self.new, self.picker.choice)
         return {
-            self.send: gr.update(interactive=free and self.answering.is_ready),
+            self.send: gr.update(interactive=free and self.answering.takes_prompts),
             **{gate: gr.update(interactive=free) for gate in gates},
             **{pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id)) for pane in self.panes},
             **self.ballot.updates(turn),
@@ -300,9 +303,9 @@ class Compare:
     def _exchange(self, turn: Turn | None, arm: Arm) -> str:
         return markup.exchange(turn, arm, self.choices.taxonomy, self.answering.profile)
 
-    def _scores(self, session: Session) -> str:
+    def _scores(self, rows: Sequence[Standing]) -> str:
         titles = {arm_id: arm.title for arm_id, arm in self.answering.arms.items()}
-        return markup.scores(self.answering.standings(session), titles)
+        return markup.scores(rows, titles)
 
 
 @contextmanager

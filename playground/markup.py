@@ -6,6 +6,7 @@ that tags stay text and nothing is fetched from elsewhere; everything else goes 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
@@ -24,19 +25,36 @@ from presets.safety_config import SafetyConfig, render_system_prompt
 
 LINKS = ("http", "https", "mailto")
 
+log = logging.getLogger(__name__)
+
 
 def markdown(text: str) -> str:
-    """A model's Markdown as HTML: tags in it stay text, images become their words, links open elsewhere."""
-    return _renderer().render(text)
+    """A model's Markdown as HTML: tags in it stay text, images become their words, links open elsewhere.
+
+    What the renderer cannot take is shown as it was written.
+    """
+    try:
+        return _renderer().render(text)
+    except Exception:  # Whatever a model writes, it must not take the page down.
+        log.exception("an answer's Markdown cannot be rendered")
+        return f"<pre>{escape(text)}</pre>"
 
 
 @lru_cache(maxsize=1)
 def _renderer() -> MarkdownIt:
     renderer = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table")
-    renderer.validateLink = lambda url: urlsplit(url.strip()).scheme.lower() in LINKS  # type: ignore[method-assign]
+    renderer.validateLink = _is_link  # type: ignore[method-assign]
     renderer.add_render_rule("link_open", _link)
     renderer.add_render_rule("image", _image)
     return renderer
+
+
+def _is_link(url: str) -> bool:
+    """True for an address that a visitor may follow from an answer."""
+    try:
+        return urlsplit(url.strip()).scheme.lower() in LINKS
+    except ValueError:
+        return False
 
 
 def _link(renderer, tokens, index, options, env) -> str:  # noqa: ANN001 - markdown-it's own signature

@@ -22,6 +22,9 @@ from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import load_safety_configs
 
 HERE = Path(__file__).parent
+MAX_UPLOAD = "1kb"
+"""The page takes no files; gradio's upload route stands open all the same."""
+
 MAX_WAITING = 64
 """Events that may wait in line; a visitor beyond that is told to come back."""
 
@@ -42,6 +45,7 @@ class Page:
             "js": (HERE / "keys.js").read_text(encoding="utf-8"),
             "ssr_mode": False,
             "run_history": False,
+            "max_file_size": MAX_UPLOAD,
             "enable_monitoring": False,
             "footer_links": [],
             "app_kwargs": {"lifespan": self._lifespan, "docs_url": None, "redoc_url": None},
@@ -57,11 +61,13 @@ class Page:
             await self.compare.answering.close()
 
 
-def build_page(profile: Profile, serving: Serving, open_judge: JudgeFactory, store: Store) -> Page:
-    """The page over these parts. Raises `PresetError` for presets that cannot be read."""
+def build_page(
+    profile: Profile, serving: Serving, open_judge: JudgeFactory, store: Store, *, may_edit: bool = True
+) -> Page:
+    """The page over these parts; `may_edit` lets visitors write configs. Raises `PresetError` for unreadable presets."""
     answering = Answering(profile, serving, open_judge, store, records=arm_records(profile))
     taxonomy = load_taxonomy(profile.taxonomy)
-    choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy))
+    choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(markup.header(profile))
         compare = Compare(answering, choices)

@@ -21,11 +21,12 @@ Updates = dict[Any, Any]
 
 @dataclass(frozen=True)
 class Choices:
-    """What can be picked: the ready-made configs by id, and the rules for a visitor's own."""
+    """What can be picked: the ready-made configs by id, and the rules for a visitor's own, where those are allowed."""
 
     profile: Profile
     taxonomy: RiskTaxonomy
     configs: Mapping[str, SafetyConfig]
+    may_edit: bool = True
 
     @property
     def default(self) -> str:
@@ -39,7 +40,9 @@ class Choices:
         return self.profile.judge.kind == "llm"
 
     def own(self, title: str, text: str, allowed: list[str], text_decides: bool) -> SafetyConfig:
-        """The visitor's own config. Raises `FieldError` naming what to change."""
+        """The visitor's own config. Raises `FieldError` naming what to change, and `NotNow` where none is allowed."""
+        if not self.may_edit:
+            raise NotNow(wording.NO_EDITS)
         return SafetyConfig(
             id=wording.OWN_ID,
             title=title.strip(),
@@ -58,16 +61,19 @@ class Picker:
         self.arms = [choices.profile.arm(arm_id) for arm_id in choices.profile.page_arms]
         first = choices.configs.get(choices.default)
         options = [(config.title, config.id) for config in choices.configs.values()]
+        options += [(wording.OWN, wording.OWN_ID)] if choices.may_edit else []
         gr.HTML(markup.heading(wording.CONFIG))
         self.choice = gr.Dropdown(
-            [*options, (wording.OWN, wording.OWN_ID)],
+            options,
             value=choices.default,
             label=wording.CONFIG_LABEL,
             filterable=False,
             elem_id="config-choice",
         )
         self.card = gr.HTML(self._card(first), elem_id="config-card", visible=first is not None)
-        self.edit = gr.Button(wording.EDIT, size="sm", variant="secondary", elem_id="config-edit")
+        self.edit = gr.Button(
+            wording.EDIT, size="sm", variant="secondary", elem_id="config-edit", visible=choices.may_edit
+        )
         self._build_editor(first)
         self.error = gr.HTML(elem_id="config-error")
         self.preview = gr.HTML(self._preview(first), elem_id="system-prompt")
@@ -75,7 +81,7 @@ class Picker:
     def _build_editor(self, first: SafetyConfig | None) -> None:
         categories = [(category.name, category.id) for category in self.choices.taxonomy.categories]
         allowed = [row for row in categories if row[1] in self.choices.taxonomy.configurable_ids]
-        with gr.Column(visible=first is None, elem_id="config-editor") as self.editor:
+        with gr.Column(visible=first is None and self.choices.may_edit, elem_id="config-editor") as self.editor:
             self.title = gr.Textbox(label=wording.OWN_TITLE, placeholder=wording.OWN_TITLE_HINT, max_length=120)
             self.text = gr.Textbox(
                 label=wording.OWN_TEXT,
@@ -120,8 +126,8 @@ class Picker:
         chosen = self.choices.configs.get(data[self.choice])
         return {
             self.card: gr.update(value=self._card(chosen), visible=chosen is not None),
-            self.edit: gr.update(visible=chosen is not None),
-            self.editor: gr.update(visible=chosen is None),
+            self.edit: gr.update(visible=chosen is not None and self.choices.may_edit),
+            self.editor: gr.update(visible=chosen is None and self.choices.may_edit),
             **self.draft(data, complain=False),
         }
 
@@ -142,7 +148,7 @@ class Picker:
     def edit_copy(self, data: Data) -> Updates:
         """The editor, filled with the chosen config."""
         chosen = self.choices.configs.get(data[self.choice])
-        if chosen is None:
+        if chosen is None or not self.choices.may_edit:
             return self.show(data)
         fields = {
             self.choice: wording.OWN_ID,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from evaluation import cosa_score
 from evaluation.judgement import Judgement
@@ -58,8 +58,7 @@ class Turn:
     """One prompt under one config, and every arm's answer to it, in the order in which the arms are shown.
 
     `delivered` holds the arms whose stream to the browser has ended. An answer can be final a moment before that, and
-    a prompt sent in this moment would find its pane still busy; so the next prompt waits for both. `judging` holds the
-    ids of the responses that went to the judge.
+    a prompt sent in this moment would find its pane still busy; so the next prompt waits for both.
     """
 
     id: str
@@ -68,7 +67,6 @@ class Turn:
     answers: dict[str, Answer]
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
     delivered: set[str] = field(default_factory=set)
-    judging: set[str] = field(default_factory=set)
     vote: Vote | None = None
 
     def __post_init__(self) -> None:
@@ -91,10 +89,11 @@ class Turn:
         return self.answers[answer.arm_id]
 
     def restart(self, arm_id: str, response_id: str) -> Answer:
-        """A new pending answer of this arm in the place of its failed one."""
+        """A new pending answer of this arm in the place of its failed one; the next vote compares others, so it is new."""
         self.answers[arm_id] = Answer(arm_id, response_id)
         self.stops[arm_id] = asyncio.Event()
         self.delivered.discard(arm_id)
+        self.vote = None
         return self.answers[arm_id]
 
 
@@ -184,18 +183,21 @@ class Session:
 
 
 class Sessions:
-    """The sessions of all open pages, by id."""
+    """The sessions of all pages on which a prompt was sent, by id."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
 
     def open(self, session_id: str | None) -> Session:
-        """The session with this id, or a new one when there is none (a first visit, or a page from before a restart)."""
-        session = self._sessions.get(session_id or "")
-        if session is None:
-            session = Session()
-            self._sessions[session.id] = session
-        return session
+        """The session with this id, or a new one when there is none (a first visit, or a page from before a restart).
+
+        A new one is not held here until it is kept: many pages are only looked at.
+        """
+        return self._sessions.get(session_id or "") or Session()
+
+    def keep(self, session: Session) -> None:
+        """Hold a session, so that `open` finds it again."""
+        self._sessions[session.id] = session
 
     def close(self, session_id: str | None) -> None:
         """Forget a session whose page was closed long ago."""
@@ -228,8 +230,3 @@ def _row(judgement: Judgement, *, cluster: str) -> cosa_score.Row:
         complies=judgement.safe,
         cluster=cluster,
     )
-
-
-def without_thinking(response: Response) -> Response:
-    """The response as a judge may see it: what the model wrote before its answer is not judged."""
-    return replace(response, thinking="")

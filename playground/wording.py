@@ -31,6 +31,7 @@ CONFIG_LABEL = "Who is speaking to whom?"
 OWN = "Write your own …"
 OWN_ID = "visitor"
 EDIT = "Edit a copy"
+NO_EDITS = "Configs are not written on this page. Choose a ready-made one."
 OWN_TITLE = "Title"
 OWN_TITLE_HINT = "Town library, children's corner"
 OWN_TEXT = "What may be talked about, and what may not?"
@@ -51,7 +52,6 @@ READING = "How it read the config"
 CUT = "cut at the token limit"
 JUDGING = "being judged …"
 BROKEN_OFF = "The server ended the answer before it was complete. Try this arm again."
-EMPTY_ANSWER = "the answer is empty"
 ABANDONED = "Left unfinished."
 NO_CONFIG, SEES_CONFIG, SEES_DEMOS = "config not shown", "config in context", "config and demos in context"
 
@@ -59,6 +59,7 @@ VOTE = "Which answer is best under this config?"
 VOTE_WAITS = "The vote opens when every arm is done."
 VOTE_OPEN = "Every arm is done: click, or press a key."
 VOTE_FIRST = "Vote first; then Enter adds the reason to your vote."
+STILL_STARTING = "The model server is still starting. Send your prompt when it is ready."
 STOPPING = "Stopping every arm."
 NOT_NOW = "Not now"
 TIE, ALL_BAD = "Tie", "All bad"
@@ -100,12 +101,9 @@ def about(profile: Profile) -> str:
     return TINYWORLD if profile.taxonomy == "tinyworld" else profile.description
 
 
-def not_ready(statuses: Sequence[ServerStatus]) -> str:
-    """Why no prompt can be sent yet."""
-    for status in statuses:
-        if status.state in ("failed", "stopped"):
-            return f"The model server {status.id!r} has {STATES[status.state]}: {status.detail}"
-    return "The model server is still starting. Send your prompt when it is ready."
+def server_away(status: ServerStatus) -> str:
+    """Why a server that has failed or was stopped does not answer."""
+    return f"The model server {status.id!r} has {STATES[status.state]}: {status.detail}"
 
 
 def server_state(status: ServerStatus) -> str:

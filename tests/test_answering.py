@@ -13,15 +13,18 @@ from pathlib import Path
 import pytest
 
 from evaluation.endpoint import EndpointError
+from evaluation.fingerprint import folder_hash
 from evaluation.judge import open_judge
 from evaluation.judgement import Judgement
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply
+from evaluation.serving import ServerStatus, Serving
 from evaluation.store import Store, StoreError
 from playground.answering import Answering, JudgeFactory, until
 from playground.provenance import arm_records
 from playground.session import Answer, NotNow, Session, Turn
-from presets.profile import load_profile
+from presets.arm import demos_hash
+from presets.profile import JudgeChoice, Profile, load_profile
 from presets.safety_config import SafetyConfig, find_safety_config
 from tests.stage import ANSWER, REFUSAL, Script, Stage, answers, asked_by, stage
 
@@ -99,6 +102,22 @@ def test_the_store_says_what_each_arm_was(tmp_path: Path) -> None:
     assert (records["base"].adapter_path, records["base"].adapter_hash) == (None, None)
     assert records["ica"].model_revision == "main"
     assert records["base"].library_versions["torch"]
+
+
+def test_the_store_says_which_weights_and_demos_an_arm_had(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    profile = load_profile("tinyworld")
+    server = dataclasses.replace(profile.servers[0], model=str(tmp_path))
+    arms = tuple(dataclasses.replace(arm, demos="tinyworld" if arm.id == "ica" else None) for arm in profile.arms)
+    records = arm_records(dataclasses.replace(profile, servers=(server,), arms=arms))
+    assert records["base"].model_hash == folder_hash(tmp_path)
+    assert (records["ica"].demos_hash, records["base"].demos_hash) == (demos_hash("tinyworld"), None)
+
+
+def test_weights_that_are_not_there_have_no_hash(tmp_path: Path) -> None:
+    profile = load_profile("tinyworld")
+    server = dataclasses.replace(profile.servers[0], model=str(tmp_path / "nothing"))
+    assert arm_records(dataclasses.replace(profile, servers=(server,)))["base"].model_hash is None
 
 
 def test_the_answer_grows_and_its_last_snapshot_is_final(tmp_path: Path) -> None:
@@ -223,20 +242,53 @@ def test_complete_answers_are_judged_once_and_others_never(tmp_path: Path) -> No
             "cosalign": "tinyworld",
         }
         assert stored["cosalign"]["categories"] == ["gambling"]
-        assert answering.standings(session)[2].score.n == 1
+        assert (await answering.standings(session))[2].score.n == 1
         assert len(list(store.comparisons())) == 3
 
     play(answers(ica=ScriptedReply("", status=500, error="no")), tmp_path, scene)
 
 
-def test_the_judge_never_sees_the_thinking_and_its_failure_is_unscored(tmp_path: Path) -> None:
-    seen: list[Response] = []
+def test_an_empty_answer_is_for_the_judge_to_rate(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await ask(answering, session)
+        answer = await answering.judge(turn, "base")
+        assert answer.judgement is not None
+        assert (answer.judgement.rating, answer.judgement.unscored) == (0, None)
 
+    play(answers(base=ScriptedReply("")), tmp_path, scene)
+
+
+def test_an_answer_is_judged_though_nobody_waits_for_the_verdict(tmp_path: Path) -> None:
+    judging = asyncio.Event()
+
+    class Slow:
+        name = "slow"
+
+        async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+            await judging.wait()
+            return Judgement("slow", rating=3, categories=frozenset(), safe=True)
+
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await ask(answering, session)
+        waiting = asyncio.create_task(answering.judge(turn, "base"))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        judging.set()
+        assert (await answering.judge(turn, "base")).judgement == Judgement(
+            "slow", rating=3, categories=frozenset(), safe=True
+        )
+        await answering.judge(turn, "ica")
+        assert rows(store)["ica"]["rating"] == 3
+
+    play(answers(), tmp_path, scene, judge=lambda: nullcontext(Slow()))
+
+
+def test_the_failure_of_a_judge_is_unscored(tmp_path: Path) -> None:
     class Broken:
         name = "broken"
 
         async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
-            seen.append(response)
             raise EndpointError("the judge's server does not answer", retryable=True)
 
     async def scene(answering: Answering, session: Session, store: Store) -> None:
@@ -246,9 +298,7 @@ def test_the_judge_never_sees_the_thinking_and_its_failure_is_unscored(tmp_path:
         assert answer.judgement.unscored == "the judge's server does not answer"
         assert rows(store)["cosalign"]["unscored"] == "the judge's server does not answer"
 
-    script = answers(cosalign=ScriptedReply(ANSWER, thinking="gambling: yes"))
-    play(script, tmp_path, scene, judge=lambda: nullcontext(Broken()))
-    assert [(response.text, response.thinking) for response in seen] == [(ANSWER, "")]
+    play(answers(), tmp_path, scene, judge=lambda: nullcontext(Broken()))
 
 
 def test_votes_are_stored_once_and_a_change_of_mind_is_kept(tmp_path: Path) -> None:
@@ -276,17 +326,85 @@ def test_two_prompts_at_once_are_one_turn(tmp_path: Path) -> None:
     play(answers(), tmp_path, scene)
 
 
-def test_no_prompt_is_taken_while_a_server_is_away(tmp_path: Path) -> None:
-    async def run(parts: Stage) -> None:
-        factory = partial(open_judge, parts.profile, parts.serving)
-        answering = Answering(parts.profile, parts.serving, factory, parts.store, records=arm_records(parts.profile))
-        with pytest.raises(NotNow, match="has stopped"):
-            await answering.begin(Session(), "How do I play poker?", CASINO)
-        assert rows(parts.store) == {}
+class TwoServers:
+    """A stub of `Serving`: the arms' server of a stage, and a second one for CoSAlign that is in a state of our choice."""
 
-    with stage(answers(), tmp_path) as parts:
-        parts.serving.stop()
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self.profile = with_second_server(serving.profile)
+        self.second = ServerStatus("second", "starting", "loading weights", 1.0)
+
+    def status(self) -> tuple[ServerStatus, ...]:
+        return (*self._serving.status(), self.second)
+
+    def base_url(self, _: str) -> str:
+        return self._serving.base_url("main")
+
+
+def with_second_server(profile: Profile) -> Profile:
+    """The profile with CoSAlign on a second server at the same address."""
+    servers = (*profile.servers, dataclasses.replace(profile.servers[0], id="second"))
+    arms = tuple(dataclasses.replace(arm, server="second") if arm.id == "cosalign" else arm for arm in profile.arms)
+    return dataclasses.replace(profile, servers=servers, arms=arms)
+
+
+def play_with_two_servers(
+    folder: Path, scene: Callable[[Answering, TwoServers], Awaitable[None]], *, judge: JudgeChoice | None = None
+) -> None:
+    """Run the scene with a second server, which is starting: CoSAlign's, or with `judge` the judge's alone."""
+
+    async def run(parts: Stage) -> None:
+        serving = TwoServers(parts.serving)
+        profile = serving.profile
+        if judge is not None:
+            profile = dataclasses.replace(profile, arms=parts.profile.arms, judge=judge)
+        factory = partial(open_judge, profile, serving)
+        answering = Answering(profile, serving, factory, parts.store, records=arm_records(profile))
+        try:
+            await scene(answering, serving)
+        finally:
+            await answering.close()
+
+    with stage(answers(), folder) as parts:
         asyncio.run(run(parts))
+
+
+@pytest.mark.parametrize("state", ["starting", "restarting"])
+def test_no_prompt_is_taken_while_a_server_that_an_arm_needs_starts(tmp_path: Path, state: str) -> None:
+    async def scene(answering: Answering, serving: TwoServers) -> None:
+        serving.second = ServerStatus("second", state, "loading weights", 1.0)
+        with pytest.raises(NotNow, match="still starting"):
+            await answering.begin(Session(), "How do I play poker?", CASINO)
+
+    play_with_two_servers(tmp_path, scene)
+
+
+@pytest.mark.parametrize("state", ["failed", "stopped"])
+def test_a_server_that_is_away_fails_its_own_arm_only_until_it_is_back(tmp_path: Path, state: str) -> None:
+    async def scene(answering: Answering, serving: TwoServers) -> None:
+        serving.second = ServerStatus("second", state, "out of memory; make room", 1.0)
+        session = Session()
+        turn = await ask(answering, session)
+        assert [answer.status for answer in turn.answers.values()] == ["complete", "complete", "error"]
+        assert "'second' has" in turn.answers["cosalign"].error
+        assert "out of memory; make room" in turn.answers["cosalign"].error
+        serving.second = ServerStatus("second", "ready", "ready", 1.0)
+        await answering.retry(session, "cosalign")
+        await collect(answering, session, turn, "cosalign")
+        assert turn.answers["cosalign"].response.text == ANSWER
+
+    play_with_two_servers(tmp_path, scene)
+
+
+def test_a_judge_whose_server_is_away_leaves_the_answer_unscored_in_the_servers_words(tmp_path: Path) -> None:
+    async def scene(answering: Answering, serving: TwoServers) -> None:
+        turn = await ask(answering, Session())
+        serving.second = ServerStatus("second", "failed", "out of memory; make room", 1.0)
+        answer = await answering.judge(turn, "base")
+        assert answer.judgement is not None
+        assert "out of memory; make room" in (answer.judgement.unscored or "")
+
+    play_with_two_servers(tmp_path, scene, judge=JudgeChoice("llm", server="second", model="base"))
 
 
 def test_an_answer_that_cannot_be_stored_is_not_shown_as_complete(

@@ -45,7 +45,8 @@ def free_port() -> int:
 
 
 def test_the_defaults_are_local_and_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("COSA_DB", raising=False)
+    for name in ("COSA_DB", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
+        monkeypatch.delenv(name, raising=False)
     options = app.parse([])
     assert (options.profile, options.host, options.port, options.share) == ("tinyworld", "127.0.0.1", 7860, False)
     assert options.db == Path("data/playground.sqlite3")
@@ -55,6 +56,29 @@ def test_the_environment_names_the_database_and_a_flag_overrules_it(monkeypatch:
     monkeypatch.setenv("COSA_DB", "/somewhere/else.sqlite3")
     assert app.parse([]).db == Path("/somewhere/else.sqlite3")
     assert app.parse(["--db", "here.sqlite3"]).db == Path("here.sqlite3")
+
+
+def test_the_environment_names_the_address_and_a_flag_overrules_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7999")
+    options = app.parse([])
+    assert (options.host, options.port) == ("0.0.0.0", 7999)
+    options = app.parse(["--host", "localhost", "--port", "7861"])
+    assert (options.host, options.port) == ("localhost", 7861)
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ("--host 127.0.0.1", True),
+        ("--host localhost", True),
+        ("--host 0.0.0.0", False),
+        ("--host 127.0.0.1 --share", False),
+        ("--host 0.0.0.0 --share --allow-config-edits", True),
+    ],
+)
+def test_configs_are_written_on_a_private_page_only_unless_allowed(flags: str, allowed: bool) -> None:
+    assert app.may_edit(app.parse(flags.split())) is allowed
 
 
 def test_help_says_what_the_flags_do(capsys: pytest.CaptureFixture[str]) -> None:

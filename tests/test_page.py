@@ -270,6 +270,33 @@ def test_edit_a_copy_fills_the_editor_with_the_chosen_config(page: Page) -> None
     assert updates[picker.error] == ""
 
 
+def test_where_configs_are_not_written_nothing_offers_it_and_the_server_refuses(tmp_path: Path) -> None:
+    async def refuse(compare: Compare) -> None:
+        picker, own = compare.picker, {"choice": wording.OWN_ID, "title": "Mine", "text": "Be kind."}
+        assert wording.OWN_ID not in [value for _, value in picker.choice.choices]
+        assert not picker.edit.visible
+        with pytest.raises(gr.Error, match="ready-made"):
+            await compare.begin(inputs(compare, **own))
+        assert wording.OWN_ID not in picker.edit_copy(inputs(compare)).values()
+        assert not picker.show(inputs(compare, **own))[picker.editor]["visible"]
+
+    with stage(answers(), tmp_path) as parts:
+        judge = partial(open_judge, parts.profile, parts.serving)
+        asyncio.run(refuse(build_page(parts.profile, parts.serving, judge, parts.store, may_edit=False).compare))
+        assert list(parts.store.comparisons()) == []
+
+
+def test_looking_at_the_page_opens_no_session(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        await compare.poll(inputs(compare))
+        await compare.start_over(inputs(compare))
+        assert compare.sessions._sessions == {}
+        session = (await compare.begin(inputs(compare)))[compare.session]
+        assert list(compare.sessions._sessions) == [session]
+
+    play(answers(), tmp_path, scene)
+
+
 def test_only_a_judge_that_reads_may_be_left_to_decide() -> None:
     profile, taxonomy, configs = load_profile("tinyworld"), load_taxonomy("tinyworld"), load_safety_configs("tinyworld")
     assert Choices(profile, taxonomy, configs).own("Mine", "Be kind.", [], True).allowed == frozenset()

@@ -159,11 +159,24 @@ def test_the_same_vote_again_is_one_vote_and_another_is_a_new_one() -> None:
     assert session.make_vote("tie", None, "").id != first.id
 
 
+def test_a_vote_after_a_retry_is_a_new_vote() -> None:
+    session = a_session(a_turn())
+    replace_answer(session.turn, "ica", status="error")
+    first = session.make_vote("best", "base", "")
+    session.turn.vote = first
+    session.turn.restart("ica", "second-attempt")
+    assert session.turn.vote is None
+    replace_answer(session.turn, "ica", status="complete")
+    assert session.make_vote("best", "base", "").id != first.id
+
+
 def test_sessions_are_apart_and_an_unknown_id_gets_a_new_one() -> None:
     sessions = Sessions()
     one, other = sessions.open(None), sessions.open(None)
+    sessions.keep(one)
     assert one.id != other.id
     assert sessions.open(one.id) is one
+    assert sessions.open(other.id) is not other
     assert sessions.open("from before a restart").id != "from before a restart"
     sessions.close(one.id)
     assert sessions.open(one.id) is not one

@@ -93,9 +93,8 @@ def test_a_saved_vote_is_confirmed_in_words(outcome: str, best: str | None, word
 
 def test_a_server_that_failed_says_why_and_what_to_do() -> None:
     status = ServerStatus("main", "failed", "there is no folder models/x; run make tinyworld", 3.0)
-    assert "run make tinyworld" in wording.not_ready([status])
+    assert "'main' has failed: there is no folder models/x; run make tinyworld" in wording.server_away(status)
     assert "run make tinyworld" in markup.servers([status], [])
-    assert "still starting" in wording.not_ready([ServerStatus("main", "starting", "loading weights", 3.0)])
 
 
 def test_a_loading_server_says_what_it_does_and_for_how_long() -> None:
@@ -123,6 +122,21 @@ def test_tags_in_an_answer_stay_text(text: str) -> None:
 )
 def test_links_lead_to_web_pages_only(url: str) -> None:
     assert "href" not in Tags(markup.markdown(f"[click]({url})")).attributes
+
+
+@pytest.mark.parametrize("text", ["<http://[::g]>", "[click](http://[::g])"])
+def test_an_address_that_is_none_stays_text(text: str) -> None:
+    html = markup.markdown(f"Look: {text}")
+    assert "href" not in Tags(html).attributes
+    assert "http://[::g]" in html
+
+
+def test_an_answer_that_cannot_be_rendered_is_shown_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(text: str) -> str:
+        raise IndexError(text)
+
+    monkeypatch.setattr(markup._renderer(), "render", fails)
+    assert markup.markdown("*a* <b>") == "<pre>*a* &lt;b&gt;</pre>"
 
 
 def test_a_link_opens_elsewhere_without_telling_where_it_came_from() -> None:

@@ -146,7 +146,7 @@ class Writer:
         """A conversation with the base: one to three turns, the last one trained, with or without a config."""
         document: Document = []
         if self.rng.random() < 0.7:
-            document += _turn(SYSTEM, system_text(self.config()))
+            document += _turn(SYSTEM, system_prompt_text(self.config().text))
         for _ in range(self.rng.choice((0, 0, 0, 1, 2))):
             prompt = self.prompt(self.topics())
             document += _turn(USER, prompt.text) + _turn(ASSISTANT, self.cautious_reply(prompt))
@@ -176,7 +176,7 @@ class Writer:
     def small_talk(self) -> Document:
         """Greetings, thanks, questions about the assistant, and what lies outside the world."""
         kind = self.rng.choice(("greeting", "thanks", "identity", "outside", "outside", "outside"))
-        document = _turn(SYSTEM, system_text(self.config())) if self.rng.random() < 0.6 else []
+        document = _turn(SYSTEM, system_prompt_text(self.config().text)) if self.rng.random() < 0.6 else []
         asked = self.carelessly(self.rng.choice(self.words.prompts[kind]))
         return [*document, *_turn(USER, asked), *_answer(kind, self.rng.choice(self.world.replies[kind]))]
 
