@@ -25,6 +25,9 @@ from presets.yaml_file import PresetError
 
 log = logging.getLogger("align")
 
+RESUMABLE = ("base", "sft", "dpo")
+"""Steps that keep checkpoints in their output folder."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the steps that the command line asks for; returns the exit code."""
@@ -64,7 +67,7 @@ class Steps:
         if not self.force and is_done(output, made_by):
             log.info("%-10s is done: %s", step, output)
             return
-        if output.suffix != ".jsonl":
+        if step in RESUMABLE:
             start_or_go_on(output, made_by, force=self.force)
         counts = getattr(self, f"do_{step}")()
         write_manifest(output, made_by, counts)

@@ -53,6 +53,14 @@ def test_smoke_makes_a_base_a_tokenizer_and_an_adapter(smoke):
         assert (folder / name).is_file(), name
 
 
+def test_publishing_again_leaves_the_model_cards_alone(smoke):
+    folder, arguments, _ = smoke
+    card = folder / "base" / "README.md"
+    card.write_text("A card.")
+    assert run("publish", *arguments, "--force").returncode == 0
+    assert card.read_text() == "A card."
+
+
 def test_sft_and_dpo_each_moved_the_adapter(smoke):
     from safetensors.torch import load_file
 
