@@ -27,7 +27,7 @@ lint: ## check style and formatting
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 bench: ## measure what the page and the storage cost
-	@sh setup_env.sh
+	@sh setup_env.sh --test
 	@exec $(PY) -m benchmarks $(ARGS)
 
 tinyworld: ## make the embedded model and its adapter anew (hours; ARGS=--smoke takes minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from evaluation.endpoint import Endpoint, EndpointError
@@ -14,6 +15,9 @@ CANARIES: tuple[Message, ...] = (
 )
 CANARY_TOKENS = 64
 """Enough for a model to come from thinking to its answer."""
+
+NEIGHBOURS = 4
+"""How many requests of each model are sent at once to see whether they mix."""
 
 SMALLEST_GAP = 1e-3
 NOISE_FACTOR = 4.0
@@ -59,9 +63,23 @@ async def _check_adapter(endpoint: Endpoint, base: str, adapter: str) -> list[st
         first = await endpoint.first_token(base, [canary])
         again = await endpoint.first_token(base, [canary])
         adapted = await endpoint.first_token(adapter, [canary])
-        if _gap(first, adapted) > max(SMALLEST_GAP, NOISE_FACTOR * _gap(first, again)):
-            return []
+        noise = max(SMALLEST_GAP, NOISE_FACTOR * _gap(first, again))
+        if _gap(first, adapted) > noise:
+            return await _check_neighbours(endpoint, base, adapter, canary)
     return [f"adapter {adapter!r} answers exactly as {base!r} does: is it trained, and on this very model?"]
+
+
+async def _check_neighbours(endpoint: Endpoint, base: str, adapter: str, canary: Message) -> list[str]:
+    """Ask both models at once: each must say what it says alone, not what its neighbour in the batch does."""
+    alone = [await endpoint.first_token(name, [canary]) for name in (base, adapter)]
+    names = [base, adapter] * NEIGHBOURS
+    beside = await asyncio.gather(*(endpoint.first_token(name, [canary]) for name in names))
+    difference = _gap(*alone)
+    if any(_gap(alone[names.index(name)], said) > difference / 2 for name, said in zip(names, beside, strict=True)):
+        return [
+            f"{base!r} and {adapter!r} answer differently when they are asked at the same time than alone: do not compare"
+        ]
+    return []
 
 
 def _gap(one: Mapping[str, float], other: Mapping[str, float]) -> float:

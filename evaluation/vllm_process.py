@@ -79,7 +79,9 @@ def vllm_command(server: Server, port: int) -> list[str]:
     if server.adapters:
         modules = [f"{name}={_adapter(server, name, path)}" for name, path in server.adapters.items()]
         command += ["--enable-lora", "--lora-modules", *modules]
-        command += ["--max-loras", str(len(modules)), "--max-lora-rank", str(_max_rank(server))]
+        # One slot more than there are adapters: on a CPU, requests for the base model that share a batch with an adapter's
+        # are computed with the last slot, which must be empty (vllm 0.32 indexes it with -1).
+        command += ["--max-loras", str(len(modules) + 1), "--max-lora-rank", str(_max_rank(server))]
     if not has_gpu():
         command += ["--enforce-eager", "--max-num-seqs", "32"]
     return [*command, *server.args]

@@ -146,7 +146,7 @@ def test_the_command_serves_base_and_adapters_from_one_process(tmp_path: Path, n
     assert (option(command, "--host"), option(command, "--port")) == ("127.0.0.1", "8123")
     assert option(command, "--lora-modules") == f"cosalign={adapters['cosalign']}"
     assert f"older={adapters['older']}" in command
-    assert (option(command, "--max-loras"), option(command, "--max-lora-rank")) == ("2", "16")
+    assert (option(command, "--max-loras"), option(command, "--max-lora-rank")) == ("3", "16")
     assert "--enforce-eager" in command
     assert command[-2:] == ["--seed", "1"]
 
@@ -657,7 +657,7 @@ RAMBLING = [{"role": "user", "content": RAMBLE}]
 def vllm(miniature: Miniature, profile_of: ProfileOf, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     server = local(
         model=str(miniature.base),
-        adapters={"cosalign": str(miniature.adapter), "idle": str(miniature.idle_adapter)},
+        adapters={"idle": str(miniature.idle_adapter), "cosalign": str(miniature.adapter)},
         dtype="float32",
         max_model_len=1024,
         args=("--reasoning-parser", "deepseek_r1"),
@@ -701,7 +701,7 @@ def test_vllm_tells_what_it_does_until_it_is_ready(vllm: Serving):
 def test_vllm_serves_base_and_adapters(vllm: Serving):
     vllm.wait_ready(180)
     with urllib.request.urlopen(vllm.base_url("main") + "/models", timeout=10) as answer:
-        assert [model["id"] for model in json.load(answer)["data"]] == ["base", "cosalign", "idle"]
+        assert [model["id"] for model in json.load(answer)["data"]] == ["base", "idle", "cosalign"]
 
 
 @pytest.mark.vllm
@@ -709,6 +709,18 @@ def test_vllm_adapter_is_attested_and_an_idle_one_is_not(vllm: Serving):
     vllm.wait_ready(180)
     (warning,) = ask(vllm, lambda endpoint: attest(endpoint, vllm.profile))
     assert "adapter 'idle' answers exactly as 'base' does" in warning
+
+
+@pytest.mark.vllm
+def test_vllm_base_answers_as_alone_when_an_adapter_shares_its_batch(vllm: Serving):
+    vllm.wait_ready(180)
+
+    async def many(endpoint: Endpoint) -> list[list[Response]]:
+        return await asyncio.gather(*(streamed(endpoint, name, DRINKS) for name in ("base", "cosalign") * 16))
+
+    answers = ask(vllm, many)
+    assert {(snapshots[-1].thinking, snapshots[-1].text) for snapshots in answers[::2]} == {(THINKING, TEXT)}
+    assert (THINKING, TEXT) not in {(snapshots[-1].thinking, snapshots[-1].text) for snapshots in answers[1::2]}
 
 
 @pytest.mark.vllm
