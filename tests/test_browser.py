@@ -203,6 +203,7 @@ def test_keys_vote_outside_text_fields_only_and_votes_are_kept(browser: Browser,
         expect(page.locator("#prompt textarea")).to_have_value("1\n")
         assert query(parts, "SELECT count(*) FROM votes") == [(0,)]
         page.evaluate("document.activeElement.blur()")
+        expect(page.locator("#vote-3")).to_be_enabled()
         page.keyboard.press("3")
         expect(page.locator("#voted")).to_contain_text("CoSAlign is best")
         page.keyboard.press("3")
@@ -367,6 +368,7 @@ def test_the_real_thing_from_config_to_vote(browser: Browser, playground: tuple[
     expect(page.locator(".now .verdict")).to_have_count(3, timeout=60_000)
     wait_until_over(page)
     page.evaluate("document.activeElement.blur()")
+    expect(page.locator("#vote-3")).to_be_enabled()
     page.keyboard.press("3")
     expect(page.locator("#voted")).to_contain_text("Saved: CoSAlign is best")
     context.close()
