@@ -83,7 +83,10 @@ ensure_venv() {
 pip_install() {
     quiet=--quiet
     if [ -t 1 ]; then quiet=; fi
-    "$VENV/bin/python" -m pip install $quiet -r "$1" || fail "pip could not install $1" "see pip's words above" \
+    # Only here: where the GPU's requirements read it too, pip would prefer the CPU build of torch.
+    index=
+    if [ "$1" = requirements.txt ]; then index="--extra-index-url https://download.pytorch.org/whl/cpu"; fi
+    "$VENV/bin/python" -m pip install $quiet $index -r "$1" || fail "pip could not install $1" "see pip's words above" \
         "check the network and run the same command again; what is installed by now is kept. If pip found no
               torch+cpu, its package index lacks PyTorch's CPU builds: export PIP_EXTRA_INDEX_URL with the address
               of PyTorch's CPU wheels (it stands on PyTorch's 'Get started' page)"

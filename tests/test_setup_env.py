@@ -84,7 +84,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_a_fresh_clone_gets_an_environment_and_the_second_run_installs_nothing(machine: Machine) -> None:
     assert machine.run().returncode == 0
     assert machine.asked("-m venv") == ["-m venv .venv"]
-    assert machine.asked("pip install") == ["-m pip install --quiet -r requirements.txt"]
+    assert machine.asked("pip install") == [f"-m pip install --quiet {CPU_INDEX} -r requirements.txt"]
     second = machine.run()
     assert (second.returncode, second.stdout) == (0, "")
     assert machine.asked("-m pip") == []
@@ -150,7 +150,7 @@ def test_a_gpu_machine_gets_the_gpu_requirements(machine: Machine) -> None:
     machine.run()
     assert machine.asked("pip install") == ["-m pip install --quiet -r requirements-gpu.txt"]
     machine.run(REQUIREMENTS="requirements.txt")
-    assert machine.asked("pip install") == ["-m pip install --quiet -r requirements.txt"]
+    assert machine.asked("pip install") == [f"-m pip install --quiet {CPU_INDEX} -r requirements.txt"]
 
 
 FULL_DISK = "#!/bin/sh\necho header\necho /dev/x 100 99 2048000 99% /\n"
@@ -219,6 +219,9 @@ def test_two_runs_at_once_take_turns(machine: Machine) -> None:
     held.communicate("done\n", timeout=10)
     assert waiting.wait(timeout=10) == 0
 
+
+CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
+"""Where the CPU builds of torch lie; asked for the CPU requirements only."""
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9a-zA-Z.]*)$")
 
