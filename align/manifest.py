@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -10,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from evaluation.fingerprint import files_hash
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets")
 CONTENTS = ("*.safetensors", "tokenizer*.json", "*.yaml")
@@ -57,8 +58,6 @@ def _manifest_path(output: Path) -> Path:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(file for pattern in CONTENTS for file in path.glob(pattern))
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    if path.is_file():
+        return files_hash([path], path.parent)
+    return files_hash((file for pattern in CONTENTS for file in path.glob(pattern)), path)
