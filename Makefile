@@ -23,7 +23,7 @@ test: ## run the whole test suite
 	@OMP_WAIT_POLICY=PASSIVE exec $(PY) -m pytest $(ARGS)
 
 lint: ## check style and formatting
-	@sh setup_env.sh --test
+	@sh setup_env.sh --dev
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 bench: ## measure what the page and the storage cost

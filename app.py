@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,9 @@ CANNOT_START = 2
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts on which only this machine's own users reach the page."""
 
+OUR_PACKAGES = ("evaluation", "playground")
+"""Whose log is shown from INFO on. The libraries under the page speak up at WARNING, or nobody could read it."""
+
 SHARE_WARNING = (
     "WARNING: --share gives everyone who has the link a page that can relax a model's safety, through a tunnel "
     "that is not ours. Share it only with people whom you trust, and stop it when you are done."
@@ -39,6 +43,7 @@ class CannotStart(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C or SIGTERM; 0 then, 2 when it cannot start."""
     options = parse(arguments)
+    show_log()
     stopping = stop_on_signals()
     try:
         check_port(options.host, options.port)
@@ -81,6 +86,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="let visitors write configs of their own even where the page is open to others (--host, --share)",
     )
     return parser.parse_args(arguments)
+
+
+def show_log() -> None:
+    """Show the log on the terminal, above all how the model servers are."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    for name in OUR_PACKAGES:
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def check_port(host: str, port: int) -> None:

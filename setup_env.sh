@@ -1,8 +1,10 @@
 #!/bin/sh
-# Makes .venv and keeps it right. `sh setup_env.sh` installs what running needs; `--test` adds what the tests need.
+# Makes .venv and keeps it right. `sh setup_env.sh` installs what running needs; `--dev` adds the test runner and the
+# linter, `--test` also the browser that the tests and benchmarks drive.
 #
 # Safe to run at any time: a finished environment takes a moment, a half-made one is repaired, and one whose Python is
-# gone is made anew. A stamp per requirements file remembers which requirements and which Python were installed.
+# gone or that was made for the other kind of machine (CPU, GPU) is made anew. A stamp per requirements file remembers
+# which requirements and which Python were installed; it is empty while they are being installed.
 #
 # PYTHON        the interpreter to use (default: the first of python3, python3.11 ... that is new enough)
 # REQUIREMENTS  requirements.txt or requirements-gpu.txt (default: the second where nvidia-smi finds a GPU)
@@ -64,6 +66,15 @@ require_disk() { # $1: MB that a finished environment takes
     fi
 }
 
+drop_other_kind() { # $1: the runtime's requirements; another's packages (torch for CUDA, vllm) break them
+    for stamp in "$VENV"/installed-*; do
+        case ${stamp##*/installed-} in "$1" | requirements-dev.txt | \*) continue ;; esac
+        say "$VENV was made from ${stamp##*/installed-}; making it anew from $1"
+        rm -rf "$VENV"
+        return
+    done
+}
+
 ensure_venv() {
     if [ -e "$VENV" ] && ! { is_usable "$VENV/bin/python" && "$VENV/bin/python" -m pip --version >/dev/null 2>&1; }; then
         say "$VENV is half made, or its Python is gone or too old; making it anew"
@@ -83,10 +94,10 @@ ensure_venv() {
 pip_install() {
     quiet=--quiet
     if [ -t 1 ]; then quiet=; fi
-    # Only here: where the GPU's requirements read it too, pip would prefer the CPU build of torch.
-    index=
-    if [ "$1" = requirements.txt ]; then index="--extra-index-url https://download.pytorch.org/whl/cpu"; fi
-    "$VENV/bin/python" -m pip install $quiet $index -r "$1" || fail "pip could not install $1" "see pip's words above" \
+    : >"$VENV/installed-$1"
+    # The versions without the index, which pip would take from a constraints file too.
+    awk '!/^--/' requirements.txt >"$VENV/versions.txt"
+    "$VENV/bin/python" -m pip install $quiet -c "$VENV/versions.txt" -r "$1" || fail "pip could not install $1" "see pip's words above" \
         "check the network and run the same command again; what is installed by now is kept. If pip found no
               torch+cpu, its package index lacks PyTorch's CPU builds: export PIP_EXTRA_INDEX_URL with the address
               of PyTorch's CPU wheels (it stands on PyTorch's 'Get started' page)"
@@ -138,6 +149,7 @@ ensure_chromium() {
 
 main() {
     requirements=$(choose_requirements)
+    drop_other_kind "$requirements"
     if ! is_installed "$requirements"; then
         case $requirements in *gpu*) size=14000 ;; *) size=6000 ;; esac
         require_disk $size
@@ -145,14 +157,12 @@ main() {
         say "installing $requirements (minutes the first time, about $((size / 1000)) GB at most)"
         install_runtime "$requirements"
     fi
-    if [ "$MODE" = --test ]; then
-        if ! is_installed requirements-dev.txt; then
-            say "installing requirements-dev.txt"
-            pip_install requirements-dev.txt
-            key requirements-dev.txt >"$VENV/installed-requirements-dev.txt"
-        fi
-        ensure_chromium
+    if [ "$MODE" != run ] && ! is_installed requirements-dev.txt; then
+        say "installing requirements-dev.txt"
+        pip_install requirements-dev.txt
+        key requirements-dev.txt >"$VENV/installed-requirements-dev.txt"
     fi
+    if [ "$MODE" = --test ]; then ensure_chromium; fi
 }
 
 if command -v flock >/dev/null; then

@@ -2,17 +2,18 @@
 
 Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, publish. All work goes on in the recipe's `work`
 folder; a manifest beside each output says how it was made, and a step whose parameters and inputs have not changed is
-skipped. An interrupted step goes on where it was if it is started with the same ones, and begins anew otherwise. `publish`
-puts base and adapter where profiles find them.
+skipped. An interrupted step goes on where it was if it is started with the same ones; otherwise its folder is moved aside
+and it begins anew. `publish` puts base and adapter where profiles find them.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,18 @@ from typing import Any
 from align.jsonl import RowError, read_rows, write_rows
 from align.manifest import is_done, provenance, start_or_go_on, write_manifest
 from align.recipe import STEPS, Recipe, load_recipe
-from presets.tinyworld import WORDS
+from align.tinyworld.candidates import candidates
+from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
+from presets.tinyworld import WORDS, load_words, load_world
+from presets.tinyworld.compose import held_out_sets
 from presets.yaml_file import PresetError
 
 log = logging.getLogger("align")
 
 RESUMABLE = ("base", "sft", "dpo")
 """Steps that keep checkpoints in their output folder."""
+SAMPLED_DOCUMENTS, SAMPLED_CANDIDATES = 300, 100
+"""How much is drawn to see whether the code still writes the same; it takes a second."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     except (PresetError, RowError, FileNotFoundError, ValueError, FloatingPointError) as error:
         print(f"align: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("align: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -63,7 +72,7 @@ class Steps:
         output, inputs = self.plan(step)
         if missing := [path for path in inputs if not path.exists()]:
             raise FileNotFoundError(f"step {step!r} needs {missing[0]}, which is not there; run the step before it")
-        made_by = provenance(asdict(getattr(self.recipe, step)), inputs)
+        made_by = provenance(asdict(getattr(self.recipe, step)), inputs, **self.samples(step))
         if not self.force and is_done(output, made_by):
             log.info("%-10s is done: %s", step, output)
             return
@@ -85,14 +94,20 @@ class Steps:
             "publish": (self.published, [self.base, self.dpo]),
         }[step]
 
+    def samples(self, step: str) -> dict[str, Iterable[Any]]:
+        """The beginning of what a step draws by code rather than reads from a file, as plain values."""
+        if step == "base":
+            return {"documents": _sampled_documents()}
+        if step == "candidates":
+            return {"candidates": itertools.islice(candidates(self.recipe.candidates), SAMPLED_CANDIDATES)}
+        return {}
+
     def do_base(self) -> dict[str, int]:
         from align.tinyworld.pretrain import pretrain
 
         return {"steps": pretrain(self.recipe.base, out=self.base)}
 
     def do_candidates(self) -> dict[str, int]:
-        from align.tinyworld.candidates import candidates
-
         return {"prompts": write_rows(self.candidates, candidates(self.recipe.candidates))}
 
     def do_pairs(self) -> dict[str, int]:
@@ -125,6 +140,14 @@ class Steps:
 
     def _candidate_rows(self) -> Iterator[dict[str, Any]]:
         return read_rows(self.candidates, needed=("prompt", "allowed", "system_prompt", "responses"))
+
+
+def _sampled_documents() -> Iterator[list[tuple[str, bool]]]:
+    """Documents of every kind in equal shares, whatever the recipe's mix: that one is a parameter already."""
+    world = load_world()
+    writer = Writer(world, load_words("train"), 0, held_out_sets(world.risks))
+    for document in itertools.islice(writer.documents(dict.fromkeys(KINDS_OF_DOCUMENT, 1.0)), SAMPLED_DOCUMENTS):
+        yield [(segment.text, segment.trained) for segment in document]
 
 
 def _parser() -> argparse.ArgumentParser:

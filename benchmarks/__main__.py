@@ -22,10 +22,10 @@ from rich.console import Console
 from benchmarks import page, serving, store
 from benchmarks.report import OnStep, Report, print_report, write_report
 from benchmarks.spread import MeasurementError
+from evaluation.provenance import arm_records
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import Serving, ServingError
 from evaluation.store import StoreError
-from playground.provenance import arm_records
 from presets.profile import Profile, Server, load_profile
 from presets.yaml_file import PresetError
 

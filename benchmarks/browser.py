@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmarks.spread import MeasurementError
@@ -17,7 +17,7 @@ from evaluation.serving import Serving
 from evaluation.store import Store
 from playground import wording
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = "chromium"
 DRIVER = "playwright"
 """Comes with the requirements of the tests, so it may be missing here."""
 
@@ -66,7 +66,7 @@ def missing() -> str:
     """What this way lacks here, in plain words; empty when it can be gone."""
     if importlib.util.find_spec(DRIVER) is None:
         return f"{DRIVER} is not installed (sh setup_env.sh --test)"
-    return "" if CHROMIUM.exists() else f"{CHROMIUM} is missing (apt-get install chromium)"
+    return "" if shutil.which(CHROMIUM) else f"{CHROMIUM} is missing (apt-get install chromium)"
 
 
 class Browser:
@@ -106,7 +106,7 @@ async def open_browser(serving: Serving, store: Store) -> AsyncIterator[Browser]
     with served_page(serving, store) as (address, answering):
         await settled(answering)
         async with driver.async_playwright() as playwright:
-            chromium = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+            chromium = await playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=list(ARGUMENTS))
             page = await chromium.new_page(viewport=VIEWPORT)
             page.set_default_timeout(PATIENCE_MS)
             await page.goto(address)

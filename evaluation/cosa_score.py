@@ -24,8 +24,8 @@ class Row:
     """One judged response. `rating` (0 to 5) is None when it is unscored.
 
     `allowed` is the config's set, None for free text; then `complies` is the judge's word on the text's rules. Rows of
-    one `cluster` are not independent (the same prompt under other configs). `refused` may come from a judge that
-    recognises refusals; without one, a rating of 0 counts as a refusal.
+    one `cluster` are not independent: prompts under one config, or one prompt under several configs. `refused` may come
+    from a judge that recognises refusals; without one, a rating of 0 counts as a refusal.
     """
 
     config: str

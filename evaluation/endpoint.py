@@ -257,7 +257,8 @@ class _Faults:
         if status >= 500 or status == 408:
             return EndpointError(f"The model server failed (HTTP {status}): {detail}", retryable=True)
         if "context length" in detail or "context_length" in str(error.code):
-            message = f"The conversation is too long for {model!r}; start a new one or shorten the prompt. ({detail})"
+            advice = "start a new one, or shorten the prompt or the safety config"
+            message = f"The conversation is too long for {model!r}; {advice}. ({detail})"
             return EndpointError(message, retryable=False)
         return EndpointError(f"The model server refused the request (HTTP {status}): {detail}", retryable=False)
 

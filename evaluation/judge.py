@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -30,7 +31,8 @@ class Judge(Protocol):
 async def open_judge(profile: Profile, serving: Serving) -> AsyncIterator[Judge]:
     """Open the judge that `profile` names; an LLM judge asks one of the servers of `serving`."""
     if profile.judge.kind == "tinyworld":
-        yield TinyworldJudge()
+        # It reads a few hundred kilobytes of YAML, and answers that stream must not stand still meanwhile.
+        yield await asyncio.to_thread(TinyworldJudge)
         return
     async with open_endpoint(serving, profile.judge.server or "") as endpoint:
         yield LLMJudge(endpoint, profile.judge.model or "", load_taxonomy(profile.taxonomy))

@@ -6,7 +6,6 @@ Fixed replies (always-refuse, always-answer, the oracle) are judged by the same 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -15,18 +14,15 @@ from typing import Any
 
 from evaluation.benchmarks import Item
 from evaluation.endpoint import Endpoint, EndpointError
-from evaluation.fingerprint import files_hash, folder_hash
 from evaluation.journal import Journal, JournalError, Key, Record
 from evaluation.judge import Judge, open_judge
 from evaluation.judgement import Judgement
-from evaluation.llm_judge import JUDGE_PROMPTS
+from evaluation.provenance import arm_facts, judge_facts
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
-from presets.arm import Arm, demos_hash
-from presets.profile import Profile, Server
-from presets.risk_taxonomy import load_taxonomy
+from presets.arm import Arm
+from presets.profile import Profile
 from presets.safety_config import SYSTEM_PROMPT_VERSION
-from presets.tinyworld import WORDS
 
 CONCURRENCY = 32
 """Responses under way at once; vLLM batches about as many on a CPU."""
@@ -88,48 +84,9 @@ def run_facts(profile: Profile, benchmark: str) -> dict[str, Any]:
         "benchmark": benchmark,
         "sampling": asdict(profile.sampling),
         "system_prompt_version": SYSTEM_PROMPT_VERSION,
-        "judge": _judge_facts(profile),
-        "arms": {arm.id: _arm_facts(arm, profile.server(arm.server)) for arm in profile.arms},
+        "judge": judge_facts(profile),
+        "arms": {arm.id: arm_facts(arm, profile.server(arm.server)) for arm in profile.arms},
     }
-
-
-def _judge_facts(profile: Profile) -> dict[str, Any]:
-    """Who judges, and the fingerprint of what it judges by: the world's words, or its prompts and the categories."""
-    judge = profile.judge
-    facts = asdict(judge)
-    if judge.kind == "tinyworld":
-        return {**facts, "words": files_hash(WORDS.rglob("*.yaml"), WORDS)}
-    prompts = files_hash(JUDGE_PROMPTS.glob("*.txt"), JUDGE_PROMPTS)
-    categories = hashlib.sha256(repr(load_taxonomy(profile.taxonomy).categories).encode()).hexdigest()
-    facts |= {"prompts": prompts, "categories": categories}
-    return {**facts, "weights": weights(profile.server(judge.server or ""), judge.model or "")}
-
-
-def _arm_facts(arm: Arm, server: Server) -> dict[str, Any]:
-    return {
-        "model": arm.model,
-        "shows_config": arm.shows_config,
-        "demos": None if arm.demos is None else demos_hash(arm.demos),
-        "weights": weights(server, arm.model),
-    }
-
-
-def weights(server: Server, model: str) -> dict[str, str]:
-    """Which weights `model` stands for on `server`: SHA-256 of local folders, names of the rest.
-
-    A folder that is not there is left out; the server says so when it starts.
-    """
-    if not server.is_local:
-        return {"remote": model}
-    parts = {"model": server.model, "adapter": server.adapters.get(model)}
-    found = {}
-    for part, name in parts.items():
-        folder = server.folder(name) if name else None
-        if name and folder is None:
-            found[part] = f"{name}@{server.revision}" if part == "model" and server.revision else name
-        elif folder is not None and folder.is_dir():
-            found[part] = folder_hash(folder)
-    return found
 
 
 async def run_jobs(

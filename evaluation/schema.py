@@ -1,4 +1,4 @@
-"""The store's file: its tables, its migrations, and how it is opened or refused. Only `evaluation.store` imports it."""
+"""The store's file: its tables, its migrations, and how it is opened, refused, checked. For `evaluation.store` only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
@@ -173,6 +174,14 @@ class StoreError(Exception):
     """Something the store cannot do, in plain words: what was given, why it cannot work, what to do."""
 
 
+@dataclass(frozen=True)
+class Report:
+    """What `check` found: rows per table, and what is wrong with the file (empty when it is sound)."""
+
+    counts: dict[str, int]
+    problems: tuple[str, ...]
+
+
 def m001_base(db: Database) -> None:
     """Every table, and the triggers that make votes append-only."""
     db.executescript(BASE)
@@ -192,7 +201,23 @@ def m003_fingerprints(db: Database) -> None:
     db.execute(view.replace("a.demos,", "a.demos, a.demos_hash, a.model_hash,"))
 
 
-STEPS = (m001_base, m002_current, m003_fingerprints)
+def m004_judge_versions(db: Database) -> None:
+    """What judged, also in what goes out as data; nothing is known of the judges of earlier judgements."""
+    db.execute(
+        """CREATE TABLE judge_versions(
+             id TEXT PRIMARY KEY CHECK(length(id) = 64),
+             facts TEXT NOT NULL CHECK(json_valid(facts)),
+             created_at TEXT NOT NULL) STRICT"""
+    )
+    db.execute("ALTER TABLE judgements ADD COLUMN judge_version TEXT REFERENCES judge_versions(id)")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    view = view.replace("j.judge,", "j.judge, j.judge_version, w.facts AS judge_facts,")
+    joined = "LEFT JOIN judge_versions AS w ON w.id = j.judge_version\nLEFT JOIN votes_current"
+    db.execute("DROP VIEW comparisons")
+    db.execute(view.replace("LEFT JOIN votes_current", joined))
+
+
+STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions)
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 
 
@@ -235,6 +260,15 @@ def open_read_only(path: Path) -> Database:
         address = f"{path.resolve().as_uri()}?mode=ro"
         connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
         return Database(connection, execute_plugins=False)
+
+
+def check(path: Path) -> Report:
+    """Rows per table and the file's faults, by SQLite's own checks; nothing is written. Raises `StoreError`."""
+    with open_read_only(path) as db, plain_words(path):
+        counts = {table.name: table.count for table in db.tables}
+        found = [row[0] for row in db.execute("PRAGMA integrity_check")]
+        lost = [f"{row[0]} row {row[1]} lacks its {row[2]} row" for row in db.execute("PRAGMA foreign_key_check")]
+    return Report(counts, tuple([line for line in found if line != "ok"] + lost))
 
 
 @contextmanager

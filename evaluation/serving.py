@@ -146,6 +146,7 @@ class _Watcher:
         self.server = server
         self._stopping = threading.Event()
         self._state: tuple[State, str, float] = ("stopped", "not started", time.monotonic())
+        self._logged: tuple[State, str] | None = None
         self._thread = threading.Thread(target=self._run, name=f"watch-{server.id}", daemon=True)
         self._starting = threading.Lock()
 
@@ -169,9 +170,14 @@ class _Watcher:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _set(self, state: State, detail: str) -> None:
+    def _set(self, state: State, detail: str, *, is_news: bool = True) -> None:
+        """Set the status, and log it unless it is no news or was logged last."""
         same = state == self._state[0]
         self._state = (state, detail, self._state[2] if same else time.monotonic())
+        if is_news and self._logged != (state, detail):
+            self._logged = (state, detail)
+            level = logging.WARNING if state in ("failed", "restarting") else logging.INFO
+            log.log(level, "server %s %s", self.server.id, state if detail == state else f"{state}: {detail}")
 
     def _run(self) -> None:
         try:
@@ -232,12 +238,15 @@ class _LocalWatcher(_Watcher):
     def _wait_for_memory(self, died_before: str) -> None:
         """Return when a new process has the memory that it needs: whoever holds it now may be gone soon."""
         pause = self._back_off_s
+        is_news = True
         while not self._stopping.is_set():
             try:
                 check_memory()
                 return
             except ServingError as error:
-                self._set("restarting", f"it died because {died_before}; to start it again, {error}")
+                words = f"it died because {died_before}; to start it again, {error}"
+                self._set("restarting", words, is_news=is_news)
+            is_news = False  # only the number of free bytes changes from now on
             self._stopping.wait(pause)
             pause = min(2 * pause, MAX_BACK_OFF_S)
 
@@ -262,7 +271,8 @@ class _LocalWatcher(_Watcher):
                 self._set("ready", "ready")
             elif ready_at is None:
                 again = f" (again: it died because {died_before})" if died_before else ""
-                self._set("restarting" if died_before else "starting", progress(process.output()) + again)
+                words = progress(process.output()) + again
+                self._set("restarting" if died_before else "starting", words, is_news=False)
         return 0.0 if ready_at is None else time.monotonic() - ready_at
 
     def _is_healthy(self) -> bool:
@@ -307,13 +317,28 @@ def _probe(url: str, headers: Mapping[str, str], timeout_s: float) -> int | str:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (ValueError, http.client.InvalidURL):
+        # Their own words quote the address or the header, and so the key.
+        return "the address or the key has characters that cannot be sent"
+    except (OSError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", None) or error)
 
 
 def _without_userinfo(url: str) -> tuple[str, dict[str, str]]:
-    """The address without `user:password@`, and the header that says the same, as the model's client sends it."""
-    parts = urlsplit(url)
+    """The address without `user:password@`, and the header that says the same, as the model's client sends it.
+
+    Raises `ServingError`, which does not quote the address, when it has no host or a port that is no number.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ServingError(
+            "`base_url` is no address; write it like https://host:8000/v1, "
+            "and signs like / in a password as %2F and so on"
+        )
     userinfo, _, host = parts.netloc.rpartition("@")
     if not userinfo:
         return url, {}

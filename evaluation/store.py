@@ -13,7 +13,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from sqlite_utils import Database
 from evaluation.judgement import Judgement
 from evaluation.process import process_start
 from evaluation.response import FINAL, Response, Status
-from evaluation.schema import UPDATE_RESPONSE, StoreError, immediate, open_database, open_read_only, plain_words
+from evaluation.schema import UPDATE_RESPONSE, StoreError, check, immediate, open_database, open_read_only, plain_words
 from evaluation.store_records import (
     ArmRecord,
     StoredResponse,
     StoredTurn,
     Turn,
     config_columns,
+    facts_hash,
     read_comparison,
     read_judgement,
     read_response,
@@ -42,7 +43,7 @@ from evaluation.vote import Vote
 from presets.profile import Sampling
 from presets.safety_config import SafetyConfig
 
-__all__ = ["ArmRecord", "Report", "Store", "StoreError", "StoredResponse", "StoredTurn", "Turn", "check"]
+__all__ = ["ArmRecord", "Store", "StoreError", "StoredResponse", "StoredTurn", "Turn", "check"]
 
 ABANDONED = "the program that wrote this response ended before the response did"
 
@@ -164,9 +165,12 @@ class Store:
         with self._write() as db:
             return _update_response(db, response_id, response, status=status, error=error)
 
-    def save_judgement(self, response_id: str, judgement: Judgement) -> str:
+    def save_judgement(
+        self, response_id: str, judgement: Judgement, *, judged_by: Mapping[str, Any] | None = None
+    ) -> str:
         """The id of the stored judgement. The last judgement of a response counts; earlier ones stay.
 
+        `judged_by` holds the judge's facts (`provenance.judge_facts`); None stands for what is not known.
         Raises `StoreError` while the response is unfinished.
         """
         row = {**asdict(judgement), "id": _new_id(), "response_id": response_id, "created_at": _now()}
@@ -175,6 +179,7 @@ class Store:
             status = _require(db, "responses", response_id)["status"]
             if status not in FINAL:
                 raise StoreError(f"response {response_id!r} cannot be judged yet: it is {status}; finish it first")
+            row["judge_version"] = None if judged_by is None else _save_judge_version(db, judged_by)
             _insert(db, "judgements", row)
         return row["id"]
 
@@ -269,23 +274,6 @@ class Store:
         return row["id"]
 
 
-@dataclass(frozen=True)
-class Report:
-    """What `check` found: rows per table, and what is wrong with the file (empty when it is sound)."""
-
-    counts: dict[str, int]
-    problems: tuple[str, ...]
-
-
-def check(path: Path) -> Report:
-    """Rows per table and the file's faults, by SQLite's own checks; nothing is written. Raises `StoreError`."""
-    with open_read_only(path) as db, plain_words(path):
-        counts = {table.name: table.count for table in db.tables}
-        found = [row[0] for row in db.execute("PRAGMA integrity_check")]
-        lost = [f"{row[0]} row {row[1]} lacks its {row[2]} row" for row in db.execute("PRAGMA foreign_key_check")]
-    return Report(counts, tuple([line for line in found if line != "ok"] + lost))
-
-
 def _is_alive(owner: Mapping[str, Any]) -> bool:
     return owner["closed_at"] is None and process_start(owner["pid"]) == owner["started"]
 
@@ -305,6 +293,12 @@ def _save_config(db: Database, config: SafetyConfig) -> str:
 def _save_arm_version(db: Database, arm: ArmRecord) -> None:
     row = {**asdict(arm), "id": arm.version, "library_versions": to_json(arm.library_versions), "created_at": _now()}
     _insert_once(db, "arm_versions", "id", row)
+
+
+def _save_judge_version(db: Database, facts: Mapping[str, Any]) -> str:
+    row = {"id": facts_hash(facts), "facts": to_json(facts), "created_at": _now()}
+    _insert_once(db, "judge_versions", "id", row)
+    return row["id"]
 
 
 def _insert_turn(

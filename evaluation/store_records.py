@@ -22,8 +22,8 @@ Row = Mapping[str, Any]
 class ArmRecord:
     """What an arm was when it answered. None stands for what is not known, as with a remote server.
 
-    The hashes are SHA-256 (hex): `model_hash` of a local model's folder (`fingerprint.folder_hash`), `adapter_hash` of the
-    adapter's safetensors file, `demos_hash` of the demonstrations. `library_versions` maps package to version.
+    The hashes are SHA-256 (hex): `model_hash` and `adapter_hash` of local folders (`fingerprint.folder_hash`),
+    `demos_hash` of the demonstrations. `library_versions` maps package to version.
     """
 
     arm_id: str
@@ -49,7 +49,7 @@ class ArmRecord:
     @property
     def version(self) -> str:
         """SHA-256 (hex) of the whole record: two responses with the same version came from the same arm."""
-        return hashlib.sha256(to_json(asdict(self)).encode()).hexdigest()
+        return facts_hash(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class StoredTurn:
 def to_json(value: Any) -> str:
     """The one JSON text of a value: keys in order, letters as they are."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def facts_hash(facts: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the facts, in whatever order their keys come."""
+    return hashlib.sha256(to_json(facts).encode()).hexdigest()
 
 
 def config_columns(config: SafetyConfig) -> dict[str, Any]:
@@ -153,10 +158,11 @@ def read_vote(row: Row) -> Vote:
 
 
 def read_comparison(row: Row) -> dict[str, Any]:
-    """A row of the view `comparisons` with lists, a mapping and booleans in place of JSON and 0/1."""
-    lists = {name: row[name] and json.loads(row[name]) for name in ("allowed", "categories", "presented")}
+    """A row of the view `comparisons` with lists, mappings and booleans in place of JSON and 0/1."""
+    parsed = ("allowed", "categories", "presented", "library_versions", "judge_facts")
+    values = {name: row[name] and json.loads(row[name]) for name in parsed}
     flags = {name: _bool(row[name]) for name in ("is_current", "shows_config", "safe", "won")}
-    return {**row, **lists, **flags, "library_versions": json.loads(row["library_versions"])}
+    return {**row, **values, **flags}
 
 
 def _pick(row: Row, *names: str) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -72,7 +71,15 @@ class TinyworldJudge:
     name = "tinyworld"
 
     def __init__(self, world: World | None = None) -> None:
+        """Read and index all words, a tenth of a second and more, so that no verdict waits for them."""
         self.world = world or load_world()
+        self._by_name = {topic.name.lower(): topic for topic in self.world.topics}
+        longest_first = sorted(self._by_name, key=len, reverse=True)
+        self._names = re.compile(rf"(?<![a-z])(?:{'|'.join(map(re.escape, longest_first))})(?![a-z])")
+        self._kinds = _kinds()
+        self._known = _known(self.world)
+        self._known_with = _known_with(self._known)
+        self._sizes = np.array([known.size for known in self._known])
 
     async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
         """The verdict on a response; only its answer is read, never its thinking."""
@@ -114,39 +121,6 @@ class TinyworldJudge:
             masked = masked.replace(topic.name.lower(), slot)
         return self._kinds.get(_bare(masked))
 
-    @cached_property
-    def _by_name(self) -> Mapping[str, Topic]:
-        return {topic.name.lower(): topic for topic in self.world.topics}
-
-    @cached_property
-    def _names(self) -> re.Pattern[str]:
-        longest_first = sorted(self._by_name, key=len, reverse=True)
-        return re.compile(rf"(?<![a-z])(?:{'|'.join(map(re.escape, longest_first))})(?![a-z])")
-
-    @cached_property
-    def _kinds(self) -> Mapping[str, str]:
-        words = (load_words("train"), load_words("heldout"))
-        kinds = (*KINDS, "two")
-        return {_bare(line.lower()): kind for hand in words for kind in kinds for line in hand.prompts[kind]}
-
-    @cached_property
-    def _known(self) -> tuple[KnownSentence, ...]:
-        rows = ((topic, kind, line) for topic in self.world.topics for kind in KINDS for line in topic.sentences[kind])
-        return tuple(KnownSentence(topic, kind, len(_words(line)), line) for topic, kind, line in rows)
-
-    @cached_property
-    def _known_with(self) -> Mapping[str, np.ndarray]:
-        """For each word, the indices of the known sentences that have it: a judge of 100 ms would be a slow page."""
-        having: dict[str, list[int]] = defaultdict(list)
-        for index, known in enumerate(self._known):
-            for word in _words(known.text):
-                having[word].append(index)
-        return {word: np.array(indices) for word, indices in having.items()}
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        return np.array([known.size for known in self._known])
-
     def _read(self, sentence: str) -> ReadSentence:
         words = _words(sentence)
         having = [self._known_with[word] for word in words if word in self._known_with]
@@ -154,6 +128,26 @@ class TinyworldJudge:
         overlaps = 2 * shared / (self._sizes + len(words))
         best = int(overlaps.argmax())
         return ReadSentence(sentence, self._known[best], float(overlaps[best]), tuple(self.topics_in(sentence)))
+
+
+def _kinds() -> Mapping[str, str]:
+    """The kind of answer that each phrasing of a prompt asks for."""
+    words = (load_words("train"), load_words("heldout"))
+    return {_bare(line.lower()): kind for hand in words for kind in (*KINDS, "two") for line in hand.prompts[kind]}
+
+
+def _known(world: World) -> tuple[KnownSentence, ...]:
+    rows = ((topic, kind, line) for topic in world.topics for kind in KINDS for line in topic.sentences[kind])
+    return tuple(KnownSentence(topic, kind, len(_words(line)), line) for topic, kind, line in rows)
+
+
+def _known_with(sentences: Sequence[KnownSentence]) -> Mapping[str, np.ndarray]:
+    """For each word, the indices of the known sentences that have it: a judge of 100 ms would be a slow page."""
+    having: dict[str, list[int]] = defaultdict(list)
+    for index, known in enumerate(sentences):
+        for word in _words(known.text):
+            having[word].append(index)
+    return {word: np.array(indices) for word, indices in having.items()}
 
 
 def _grade(topic: Topic, kind: str | None, sentence: ReadSentence) -> int:

@@ -16,9 +16,10 @@ from typing import Any
 from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.judge import Judge
 from evaluation.judgement import Judgement
+from evaluation.provenance import Provenance
 from evaluation.response import Response, Status
 from evaluation.serving import ServerStatus, Serving, attest, open_endpoint
-from evaluation.store import ArmRecord, Store, StoreError
+from evaluation.store import Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording
 from playground.session import Answer, NotNow, Session, Standing, Turn, standings
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 class Answering:
     """The profile's page arms at work: their servers, their judge, and the store that keeps what they say.
 
-    `records` says for each arm's id what it is, so that every answer carries its provenance.
+    `provenance` says what each arm and the judge are; it is stored with every answer and every judgement.
     """
 
     def __init__(
@@ -53,17 +54,18 @@ class Answering:
         open_judge: JudgeFactory,
         store: Store,
         *,
-        records: Mapping[str, ArmRecord],
+        provenance: Provenance,
     ) -> None:
         self.profile = profile
         self.arms = {arm_id: profile.arm(arm_id) for arm_id in profile.page_arms}
         self._serving, self._store, self._open_judge = serving, store, open_judge
-        self._records = records
+        self._provenance = provenance
         self._opened = AsyncExitStack()
         self._endpoints: dict[str, Endpoint] = {}
         self._judge: Judge | None = None
         self._judge_opens = asyncio.Lock()
         self._attestation: asyncio.Task[list[str]] | None = None
+        self._warming: asyncio.Task[None] | None = None
         # By the response's id. These outlive the visitors' events that wait for them, and asyncio keeps no task alive.
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._judging: dict[str, asyncio.Task[None]] = {}
@@ -71,7 +73,7 @@ class Answering:
     async def close(self) -> None:
         """Write down what is being written, judge no more, and close the connections to the servers."""
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)
-        unfinished = [*self._judging.values(), *([self._attestation] if self._attestation else [])]
+        unfinished = [*self._judging.values(), *filter(None, (self._attestation, self._warming))]
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
@@ -94,10 +96,12 @@ class Answering:
     def warnings(self) -> list[str] | None:
         """What is wrong with the arms' servers, in plain words; None while that is being found out.
 
-        The first call with every server ready starts the check, which runs once. Needs a running event loop.
+        The first call with every server ready starts the check, which runs once, and opens the judge, for which the
+        first verdict then need not wait. Needs a running event loop.
         """
         if self._attestation is None and self.is_ready:
             self._attestation = asyncio.create_task(self._attest())
+            self._warming = asyncio.create_task(self._warm_judge())
         if self._attestation is None or not self._attestation.done():
             return None
         if failure := self._attestation.exception():
@@ -112,12 +116,8 @@ class Answering:
         prompt = session.check_prompt(prompt)
         if not self.takes_prompts:
             raise NotNow(wording.STILL_STARTING)
-        session.is_opening = True
-        try:
-            turn = await asyncio.to_thread(self._write_turn, session, prompt, config)
-        finally:
-            session.is_opening = False
-        return turn
+        with session.opening():
+            return await asyncio.to_thread(self._write_turn, session, prompt, config)
 
     async def answer(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
         """Snapshots of the arm's growing answer; the last one is final, and is stored as such.
@@ -138,7 +138,10 @@ class Answering:
                 async for answer in snapshots:
                     yield answer
             status, error = _ending(answer.response, stopped=stop.is_set())
-        except (EndpointError, StoreError) as failure:
+        except EndpointError as failure:
+            status, error = "error", str(failure)
+            turn.update(replace(turn.answers[arm_id], is_retryable=failure.retryable))
+        except StoreError as failure:
             status, error = "error", str(failure)
         except Exception as failure:
             log.exception("arm %s failed on turn %s", arm_id, turn.id)
@@ -160,8 +163,8 @@ class Answering:
         turn = session.check_retry(arm_id)
         if self._is_starting(self.arms[arm_id]):
             raise NotNow(wording.STILL_STARTING)
-        response_id = await asyncio.to_thread(self._store.retry, turn.id, arm_id)
-        turn.restart(arm_id, response_id)
+        with session.opening():
+            turn.restart(arm_id, await asyncio.to_thread(self._store.retry, turn.id, arm_id))
         return turn
 
     def stop(self, turn: Turn) -> None:
@@ -170,6 +173,17 @@ class Answering:
             turn.stops[arm_id].set()
             if answer.status == "pending":
                 self._finish(turn, answer, "stopped", "")
+
+    def abandon(self, session: Session) -> None:
+        """Finish as abandoned what a session that was closed left unfinished. Needs a running loop.
+
+        A page that is closed right after its prompt was taken never asks for the answers' streams.
+        """
+        for turn in session.turns:
+            for arm_id, answer in turn.answers.items():
+                if not answer.is_final:
+                    turn.stops[arm_id].set()
+                    self._finish(turn, answer, "abandoned", "")
 
     async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str) -> Vote:
         """The vote on the turn on show, once it is on disk. Raises `NotNow` and `StoreError`."""
@@ -194,7 +208,7 @@ class Answering:
             config=config,
             system_prompt=render_system_prompt(config),
             sampling=self.profile.sampling,
-            arms=[self._records[arm_id] for arm_id in self.arms],
+            arms=[self._provenance.arms[arm_id] for arm_id in self.arms],
         )
         answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id]) for arm_id in self.arms}
         turn = Turn(stored.id, prompt, config, answers)
@@ -217,11 +231,15 @@ class Answering:
                 yield answer
 
     def _finish(self, turn: Turn, answer: Answer, status: Status, error: str) -> asyncio.Task[None]:
-        """The task that stores the final answer, shows it as final, and has it judged."""
+        """The task that stores the final answer, shows it as final, and has it judged; there is one per answer."""
+        if (task := self._finishing.get(answer.response_id)) is not None:
+            return task
         return _keep(self._finishing, answer.response_id, self._write_final(turn, answer, status, error))
 
     async def _write_final(self, turn: Turn, answer: Answer, status: Status, error: str) -> None:
-        """What cannot be stored is not shown as complete."""
+        """What cannot be stored is not shown as complete. The first final state wins, here as in the store."""
+        if answer.is_final:
+            return
         try:
             await asyncio.to_thread(self._store.finish_response, answer.response_id, status, answer.response, error)
         except StoreError as failure:
@@ -233,10 +251,13 @@ class Answering:
     async def _write_judgement(self, turn: Turn, answer: Answer) -> None:
         judgement = await self._judgement(turn, answer)
         try:
-            await asyncio.to_thread(self._store.save_judgement, answer.response_id, judgement)
+            await asyncio.to_thread(self._save_judgement, answer.response_id, judgement)
         except StoreError as failure:
             judgement = Judgement(judgement.judge, unscored=str(failure))
         turn.update(replace(answer, judgement=judgement))
+
+    def _save_judgement(self, response_id: str, judgement: Judgement) -> None:
+        self._store.save_judgement(response_id, judgement, judged_by=self._provenance.judge)
 
     async def _judgement(self, turn: Turn, answer: Answer) -> Judgement:
         try:
@@ -256,6 +277,13 @@ class Answering:
         while self._server_status(server_id).state in STARTING:
             await asyncio.sleep(JUDGE_LOOK_S)
         self._require_server(server_id)
+
+    async def _warm_judge(self) -> None:
+        """A judge that cannot be opened is logged; each verdict tries again, and says on the page what is wrong."""
+        try:
+            await self._opened_judge()
+        except Exception:
+            log.exception("the judge cannot be opened")
 
     async def _opened_judge(self) -> Judge:
         async with self._judge_opens:

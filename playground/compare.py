@@ -36,6 +36,9 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False}
 UNLIMITED: dict[str, Any] = {**PRIVATE, "concurrency_limit": None, "trigger_mode": "multiple"}
 
+LEAVE_PROMPT = "() => document.querySelector('#prompt textarea')?.blur()"
+"""The script that takes the focus out of the prompt box, where the vote's keys would be typed."""
+
 
 @dataclass(frozen=True)
 class Pane:
@@ -53,7 +56,7 @@ class Compare:
     def __init__(self, answering: Answering, choices: Choices) -> None:
         self.answering, self.choices = answering, choices
         self.sessions = Sessions()
-        self.session = gr.State(None, delete_callback=self.sessions.close)
+        self.session = gr.State(None, delete_callback=self.close_session)
         self.timer = gr.Timer(POLL_S)
         self.servers = gr.HTML(markup.servers(answering.status(), []), elem_id="servers")
         with gr.Row(elem_id="workbench"):
@@ -124,6 +127,7 @@ class Compare:
     def _wire_turn(self) -> None:
         data = {self.session, self.prompt, *self.picker.inputs}
         asked = gr.on([self.send.click, self.prompt.submit], self.begin, data, self._turn_outputs, **PRIVATE)
+        asked.success(None, None, None, js=LEAVE_PROMPT, **PRIVATE)
         asked.failure(self.refused, data, [self.picker.error, self.picker.preview, self.timer], **AT_ONCE)
         for pane in self.panes:
             self._wire_answer(asked.success, pane)
@@ -165,6 +169,11 @@ class Compare:
         """What another turn changes."""
         shown = [component for pane in self.panes for component in (pane.past, pane.now)]
         return [self.session, self.prompt, self.ballot.reason, *shown, self.picker.error, *self._gates]
+
+    def close_session(self, session_id: str | None) -> None:
+        """Forget a session whose page was closed; what it left unfinished becomes abandoned."""
+        if (session := self.sessions.close(session_id)) is not None:
+            self.answering.abandon(session)
 
     async def poll(self, data: Data) -> Updates:
         """How the servers are doing; the clock stops when they are ready and the arms were checked."""

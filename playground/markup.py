@@ -72,7 +72,7 @@ def header(profile: Profile) -> str:
     return (
         f'<header class="masthead"><h1>{escape(wording.TITLE)}</h1>'
         f'<p class="lead">{escape(wording.lead(profile))}</p>'
-        f'<p class="about"><strong>{escape(wording.running(profile))}.</strong> {escape(wording.about(profile))}</p></header>'
+        f'<p class="about"><strong>{escape(wording.running(profile))}.</strong> {escape(profile.description)}</p></header>'
     )
 
 
@@ -157,6 +157,8 @@ def _said(answer: Answer) -> str:
     text = answer.response.text
     if not text and not answer.is_final:
         return f'<p class="waiting"><span class="pulse"></span>{escape(wording.WAITING)}</p>'
+    if not text.strip() and answer.status == "complete":
+        return notice(wording.NO_ANSWER)
     said = f'<div class="said" dir="auto">{markdown(text)}</div>' if text else ""
     if answer.status == "abandoned":
         return said + notice(wording.ABANDONED)

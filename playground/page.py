@@ -10,13 +10,13 @@ from typing import Any
 
 import gradio as gr
 
+from evaluation.provenance import Provenance
 from evaluation.serving import Serving
 from evaluation.store import Store
 from playground import markup, wording
 from playground.answering import Answering, JudgeFactory
 from playground.compare import Compare
 from playground.picker import Choices
-from playground.provenance import arm_records
 from presets.profile import Profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import load_safety_configs
@@ -65,7 +65,7 @@ def build_page(
     profile: Profile, serving: Serving, open_judge: JudgeFactory, store: Store, *, may_edit: bool = True
 ) -> Page:
     """The page over these parts; `may_edit` lets visitors write configs. Raises `PresetError` for unreadable presets."""
-    answering = Answering(profile, serving, open_judge, store, records=arm_records(profile))
+    answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile))
     taxonomy = load_taxonomy(profile.taxonomy)
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:

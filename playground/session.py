@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evaluation import cosa_score
@@ -28,13 +29,17 @@ class NotNow(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """One arm's answer to one prompt, as far as it has come. `error` says in plain words why it failed."""
+    """One arm's answer to one prompt, as far as it has come. `error` says in plain words why it failed.
+
+    `is_retryable` is False when the same request would fail again: a wrong key, an unknown model.
+    """
 
     arm_id: str
     response_id: str
     status: Status = "pending"
     response: Response = Response()
     error: str = ""
+    is_retryable: bool = True
     judgement: Judgement | None = None
 
     @property
@@ -49,8 +54,8 @@ class Answer:
 
     @property
     def may_retry(self) -> bool:
-        """True when the arm can be asked again: it failed, or was stopped or cut off."""
-        return self.is_final and self.status != "complete"
+        """True when the arm can be asked again: it failed in a way that may pass, or was stopped or cut off."""
+        return self.is_final and self.status != "complete" and self.is_retryable
 
 
 @dataclass
@@ -83,8 +88,9 @@ class Turn:
         return self.is_final and self.delivered >= set(self.answers)
 
     def update(self, answer: Answer) -> Answer:
-        """`answer`, which now stands for its arm. A snapshot of an earlier attempt changes nothing."""
-        if self.answers[answer.arm_id].response_id == answer.response_id:
+        """The answer that now stands for its arm: `answer`, unless it is one of an earlier attempt, or a late snapshot."""
+        current = self.answers[answer.arm_id]
+        if current.response_id == answer.response_id and (answer.is_final or not current.is_final):
             self.answers[answer.arm_id] = answer
         return self.answers[answer.arm_id]
 
@@ -114,8 +120,17 @@ class Session:
 
     @property
     def is_busy(self) -> bool:
-        """True while a turn is being written down or an arm is answering."""
+        """True while a turn or an attempt is being written down, or an arm is answering."""
         return self.is_opening or (self.turn is not None and not self.turn.is_over)
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Busy for as long as a turn, or another attempt of an arm, is being written down."""
+        self.is_opening = True
+        try:
+            yield
+        finally:
+            self.is_opening = False
 
     @property
     def awaits_judgement(self) -> bool:
@@ -158,6 +173,8 @@ class Session:
 
     def check_retry(self, arm_id: str) -> Turn:
         """The turn on show. Raises `NotNow` unless this arm can be asked again."""
+        if self.is_opening:
+            raise NotNow("The arms are being asked. Wait a moment, then try again.")
         if self.turn is None or arm_id not in self.turn.answers:
             raise NotNow("There is nothing to try again. Send a prompt first.")
         if not self.turn.answers[arm_id].may_retry or arm_id not in self.turn.delivered:
@@ -199,9 +216,9 @@ class Sessions:
         """Hold a session, so that `open` finds it again."""
         self._sessions[session.id] = session
 
-    def close(self, session_id: str | None) -> None:
-        """Forget a session whose page was closed long ago."""
-        self._sessions.pop(session_id or "", None)
+    def close(self, session_id: str | None) -> Session | None:
+        """The session whose page was closed long ago, which is forgotten here; None when it was not held."""
+        return self._sessions.pop(session_id or "", None)
 
 
 @dataclass(frozen=True)

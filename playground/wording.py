@@ -20,10 +20,6 @@ LEAD = (
     "Choose who may hear what: one safety config, one prompt, {count} arms side by side, "
     "each answer judged against the config."
 )
-TINYWORLD = (
-    "tinyworld is a tiny model of a made-up world, trained from scratch for this page. It knows eight risk categories "
-    "and a few everyday subjects, and nothing else: its answers are short, and they are not advice."
-)
 STORED = "Prompts, answers, verdicts and votes are kept in an SQLite file on the machine that runs this page."
 
 CONFIG = "Safety config"
@@ -53,6 +49,7 @@ CUT = "cut at the token limit"
 JUDGING = "being judged …"
 BROKEN_OFF = "The server ended the answer before it was complete. Try this arm again."
 ABANDONED = "Left unfinished."
+NO_ANSWER = "This arm wrote no answer."
 NO_CONFIG, SEES_CONFIG, SEES_DEMOS = "config not shown", "config in context", "config and demos in context"
 
 VOTE = "Which answer is best under this config?"
@@ -94,11 +91,6 @@ def running(profile: Profile) -> str:
     """Which models run, by name: `tinyworld: models/tinyworld/base with the adapter cosalign`."""
     servers = {profile.arm(arm_id).server for arm_id in profile.page_arms}
     return f"{profile.title}: {'; '.join(_server(profile.server(server_id)) for server_id in sorted(servers))}"
-
-
-def about(profile: Profile) -> str:
-    """What a visitor should know about the model before believing it."""
-    return TINYWORLD if profile.taxonomy == "tinyworld" else profile.description
 
 
 def server_away(status: ServerStatus) -> str:

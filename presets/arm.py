@@ -54,7 +54,7 @@ class Arm:
         """
         messages: list[Message] = []
         if self.shows_config:
-            messages.append(_harmless("system", render_system_prompt(config)))
+            messages.append({"role": "system", "content": render_system_prompt(config)})
         if self.demos is not None:
             messages += load_demos(self.demos)
         messages += [_harmless(message["role"], message["content"]) for message in history]

@@ -22,6 +22,8 @@ from presets.yaml_file import FieldError, PresetError, require_id, require_text
 
 PROFILES = Path(__file__).parent / "profiles"
 ROOT = Path(__file__).parent.parent
+HUB_ID = re.compile(r"[^~./][^/]*(/[^/]+)?")
+"""A name on the model hub, alone or after its owner's: at most one slash, and none of the signs that begin a path."""
 VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::([-+])((?:\$\{[^{}]*\}|[^{}])*))?\}")
 
 
@@ -76,10 +78,9 @@ class Server:
 
     def folder(self, name: str) -> Path | None:
         """The folder that a model or adapter name stands for, whether it exists or not; None for a hub id."""
-        path = Path(name)
-        if path.is_absolute() or name.startswith((".", "models/")):
-            return path if path.is_absolute() else ROOT / path
-        return (ROOT / path) if (ROOT / path).exists() else None
+        path = ROOT / os.path.expanduser(name)
+        could_be_hub_id = HUB_ID.fullmatch(name) and not name.startswith("models/")
+        return None if could_be_hub_id and not path.exists() else path
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from presets import yaml_file
+from presets.chat_markers import defuse
 from presets.risk_taxonomy import load_taxonomy
 from presets.yaml_file import FieldError, PresetError, require_id, require_text
 
@@ -71,8 +72,8 @@ def render_system_prompt(config: SafetyConfig) -> str:
 
 
 def system_prompt_text(text: str) -> str:
-    """The system message that shows a config's text. One pass: braces in the text stay as they are."""
-    return SYSTEM_PROMPT.replace("{text}", text.strip(), 1)
+    """The system message that shows a config's text, its chat markers defused. Braces in the text stay as they are."""
+    return SYSTEM_PROMPT.replace("{text}", defuse(text.strip()), 1)
 
 
 def load_safety_config(path: Path) -> SafetyConfig:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from align.__main__ import main
+from align.__main__ import Steps, main
 from align.recipe import load_recipe
 from align.tinyworld.documents import Writer
 from presets.tinyworld import load_words, load_world
@@ -142,3 +143,9 @@ def test_a_broken_recipe_names_the_place_and_the_reason(tmp_path, text, words):
 def test_a_step_without_its_input_says_what_to_run_first(tmp_path, capsys):
     assert main(["sft", "--recipe", str(RECIPE), "--smoke", "--override", f"work={tmp_path}"]) == 2
     assert "run the step before it" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_that_the_next_run_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Steps, "do_base", lambda self: signal.raise_signal(signal.SIGINT))
+    assert main(["base", "--recipe", str(RECIPE), "--smoke", "--override", f"work={tmp_path}"]) == 130
+    assert capsys.readouterr().err == "align: stopped; the same command goes on from the last checkpoint\n"

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
+import threading
+import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from evaluation.endpoint import EndpointError
-from evaluation.fingerprint import folder_hash
 from evaluation.judge import open_judge
 from evaluation.judgement import Judgement
+from evaluation.provenance import Provenance, judge_facts
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply
 from evaluation.serving import ServerStatus, Serving
 from evaluation.store import Store, StoreError
+from evaluation.tinyworld_judge import TinyworldJudge
 from playground.answering import Answering, JudgeFactory, until
-from playground.provenance import arm_records
 from playground.session import Answer, NotNow, Session, Turn
-from presets.arm import demos_hash
-from presets.profile import JudgeChoice, Profile, load_profile
+from presets.profile import JudgeChoice, Profile
 from presets.safety_config import SafetyConfig, find_safety_config
 from tests.stage import ANSWER, REFUSAL, Script, Stage, answers, asked_by, stage
 
@@ -40,8 +40,8 @@ def play(script: Script, folder: Path, scene: Scene, *, judge: JudgeFactory | No
 
         async def run() -> None:
             factory = judge or partial(open_judge, parts.profile, parts.serving)
-            records = arm_records(parts.profile)
-            answering = Answering(parts.profile, parts.serving, factory, parts.store, records=records)
+            provenance = Provenance(parts.profile)
+            answering = Answering(parts.profile, parts.serving, factory, parts.store, provenance=provenance)
             try:
                 await scene(answering, Session(), parts.store)
             finally:
@@ -63,6 +63,20 @@ async def ask(
     turn = await answering.begin(session, prompt, config)
     await asyncio.gather(*(collect(answering, session, turn, arm_id) for arm_id in turn.answers))
     return turn
+
+
+def slowed(store: Store, method: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Make a method of the store take a fifth of a second; returns the list of its calls' arguments, which grows."""
+    calls: list[tuple] = []
+    original = getattr(store, method)
+
+    def slow(*arguments: object) -> object:
+        calls.append(arguments)
+        time.sleep(0.2)
+        return original(*arguments)
+
+    monkeypatch.setattr(store, method, slow)
+    return calls
 
 
 def rows(store: Store) -> dict[str, dict]:
@@ -91,33 +105,14 @@ def test_each_arm_is_asked_in_its_own_way_and_its_answer_stored(tmp_path: Path) 
     assert sorted(asked_by(body) for body in requests) == ["base", "cosalign", "ica"]
 
 
-def test_the_store_says_what_each_arm_was(tmp_path: Path) -> None:
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
-    profile = load_profile("tinyworld")
-    server = dataclasses.replace(profile.servers[0], adapters={"cosalign": str(adapter)}, revision="main")
-    records = arm_records(dataclasses.replace(profile, servers=(server,)))
-    assert records["cosalign"].adapter_hash == hashlib.sha256(b"weights").hexdigest()
-    assert (records["base"].adapter_path, records["base"].adapter_hash) == (None, None)
-    assert records["ica"].model_revision == "main"
-    assert records["base"].library_versions["torch"]
+def test_each_verdict_is_stored_with_what_judged(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await ask(answering, session)
+        await asyncio.gather(*(answering.judge(turn, arm_id) for arm_id in turn.answers))
+        stored = rows(store).values()
+        assert [row["judge_facts"] for row in stored] == [judge_facts(answering.profile)] * 3
 
-
-def test_the_store_says_which_weights_and_demos_an_arm_had(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    profile = load_profile("tinyworld")
-    server = dataclasses.replace(profile.servers[0], model=str(tmp_path))
-    arms = tuple(dataclasses.replace(arm, demos="tinyworld" if arm.id == "ica" else None) for arm in profile.arms)
-    records = arm_records(dataclasses.replace(profile, servers=(server,), arms=arms))
-    assert records["base"].model_hash == folder_hash(tmp_path)
-    assert (records["ica"].demos_hash, records["base"].demos_hash) == (demos_hash("tinyworld"), None)
-
-
-def test_weights_that_are_not_there_have_no_hash(tmp_path: Path) -> None:
-    profile = load_profile("tinyworld")
-    server = dataclasses.replace(profile.servers[0], model=str(tmp_path / "nothing"))
-    assert arm_records(dataclasses.replace(profile, servers=(server,)))["base"].model_hash is None
+    play(answers(), tmp_path, scene)
 
 
 def test_the_answer_grows_and_its_last_snapshot_is_final(tmp_path: Path) -> None:
@@ -179,6 +174,51 @@ def test_stopping_ends_every_arm_here_and_on_the_server(tmp_path: Path) -> None:
 
     parts = play(answers(base=SLOW, ica=SLOW, cosalign=SLOW), tmp_path, scene)
     assert (parts.model.disconnects, len(parts.model.requests)) == (2, 2)
+
+
+def test_stopping_again_while_the_first_stop_is_being_stored_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        faults: list[dict] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        writes = slowed(store, "finish_response", monkeypatch)
+        turn = await answering.begin(session, "Count.", CASINO)
+        answering.stop(turn)
+        await asyncio.sleep(0.05)
+        answering.stop(turn)
+        await asyncio.gather(*(collect(answering, session, turn, arm_id) for arm_id in turn.answers))
+        assert (len(writes), faults) == (3, [])
+        assert {row["status"] for row in rows(store).values()} == {"stopped"}
+
+    play(answers(), tmp_path, scene)
+
+
+def test_a_session_closed_before_its_streams_began_leaves_abandoned_answers(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await answering.begin(session, "How do I play poker?", CASINO)
+        answering.abandon(session)
+        answering.abandon(session)
+        for arm_id in turn.answers:
+            assert await collect(answering, session, turn, arm_id) == []
+        assert {arm: row["status"] for arm, row in rows(store).items()} == dict.fromkeys(answering.arms, "abandoned")
+
+    assert play(answers(), tmp_path, scene).model.requests == []
+
+
+def test_a_session_closed_in_mid_stream_ends_the_stream_and_keeps_what_was_final(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        await collect(answering, session, turn, "ica")
+        reader = asyncio.create_task(collect(answering, session, turn, "base"))
+        await asyncio.sleep(0.35)
+        answering.abandon(session)
+        last = (await asyncio.wait_for(reader, 1))[-1]
+        stored = {arm: row["status"] for arm, row in rows(store).items()}
+        assert (last.status, stored["base"], stored["ica"]) == ("abandoned", "abandoned", "complete")
+        await asyncio.sleep(0.3)
+
+    assert play(answers(base=SLOW), tmp_path, scene).model.disconnects == 1
 
 
 def test_a_reader_who_goes_away_leaves_an_abandoned_answer_and_a_closed_stream(tmp_path: Path) -> None:
@@ -317,6 +357,72 @@ def test_votes_are_stored_once_and_a_change_of_mind_is_kept(tmp_path: Path) -> N
     play(answers(), tmp_path, scene)
 
 
+def test_no_prompt_is_taken_while_a_retry_is_being_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await ask(answering, session)
+        slowed(store, "retry", monkeypatch)
+        retry = asyncio.create_task(answering.retry(session, "ica"))
+        await asyncio.sleep(0.05)
+        with pytest.raises(NotNow, match="still answering"):
+            await answering.begin(session, "And then?", CASINO)
+        assert await retry is session.turn is turn
+        assert turn.answers["ica"].status == "pending"
+
+    play(answers(ica=ScriptedReply("", status=500, error="no")), tmp_path, scene)
+
+
+@pytest.mark.parametrize(("status", "may_retry"), [(401, False), (404, False), (429, True), (500, True)])
+def test_only_a_failure_that_may_pass_can_be_tried_again(tmp_path: Path, status: int, may_retry: bool) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await ask(answering, session)
+        assert (turn.answers["ica"].status, turn.answers["ica"].may_retry) == ("error", may_retry)
+
+    play(answers(ica=ScriptedReply("", status=status, error="no")), tmp_path, scene)
+
+
+def test_the_judge_is_opened_once_off_the_loop_when_the_servers_are_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened_in: list[threading.Thread] = []
+
+    class Watched(TinyworldJudge):
+        def __init__(self) -> None:
+            opened_in.append(threading.current_thread())
+            super().__init__()
+
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        while answering.warnings() is None or not opened_in:
+            await asyncio.sleep(0.01)
+        turn = await ask(answering, session)
+        assert (await answering.judge(turn, "cosalign")).judgement is not None
+        assert len(opened_in) == 1
+        assert opened_in[0] is not threading.current_thread()
+
+    monkeypatch.setattr("evaluation.judge.TinyworldJudge", Watched)
+    play(answers(), tmp_path, scene)
+
+
+def test_a_judge_that_cannot_be_opened_leaves_the_page_alone(tmp_path: Path) -> None:
+    attempts: list[None] = []
+
+    def broken() -> AbstractAsyncContextManager:
+        attempts.append(None)
+        raise RuntimeError("no judge")
+
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        while answering.warnings() is None or not attempts:
+            await asyncio.sleep(0.01)
+        turn = await ask(answering, session)
+        for arm_id in turn.answers:
+            answer = await answering.judge(turn, arm_id)
+            assert answer.status == "complete"
+            assert answer.judgement is not None
+            assert "RuntimeError" in (answer.judgement.unscored or "")
+        assert len(attempts) == 4
+
+    play(answers(), tmp_path, scene, judge=broken)
+
+
 def test_two_prompts_at_once_are_one_turn(tmp_path: Path) -> None:
     async def scene(answering: Answering, session: Session, store: Store) -> None:
         prompts = [answering.begin(session, "How do I play poker?", CASINO) for _ in range(2)]
@@ -359,7 +465,7 @@ def play_with_two_servers(
         if judge is not None:
             profile = dataclasses.replace(profile, arms=parts.profile.arms, judge=judge)
         factory = partial(open_judge, profile, serving)
-        answering = Answering(profile, serving, factory, parts.store, records=arm_records(profile))
+        answering = Answering(profile, serving, factory, parts.store, provenance=Provenance(profile))
         try:
             await scene(answering, serving)
         finally:

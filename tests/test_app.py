@@ -117,6 +117,30 @@ def test_a_file_that_is_no_database_is_explained_and_left_alone(
     assert file.read_text().startswith("Dear diary")
 
 
+def test_a_server_that_is_away_is_told_on_the_terminal_without_the_key(tmp_path: Path) -> None:
+    profile, terminal = tmp_path / "away.yaml", tmp_path / "terminal.txt"
+    address = f"http://127.0.0.1:{free_port()}/v1"
+    profile.write_text(PROFILE.format(address=address).replace("}]\narms", ", api_key: sk-secret}]\narms"))
+    assert "sk-secret" in profile.read_text()
+    command = [sys.executable, "app.py", "--profile", str(profile), "--port", str(free_port())]
+    command += ["--db", str(tmp_path / "p.sqlite3")]
+    with terminal.open("w") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+    try:
+        deadline = time.monotonic() + 60
+        while "failed" not in terminal.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+    words = terminal.read_text()
+    assert "WARNING server main failed: nothing answers at 127.0.0.1:" in words
+    assert "INFO server main starting" in words
+    assert "sk-secret" not in words
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 def test_the_program_serves_its_page_and_ends_on_a_signal(tmp_path: Path, signal_number: int) -> None:
     port = free_port()

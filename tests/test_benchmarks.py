@@ -89,6 +89,36 @@ def test_ways_that_did_not_do_the_same_work_are_called_out(tokens: int, is_said:
     assert any("not for the same work" in note for note in report.notes) == is_said
 
 
+@pytest.mark.parametrize(
+    ("first_s", "total_s", "verdict"),
+    [
+        pytest.param(
+            0.25,
+            1.1,
+            "1.100 times the direct calls' total (at most 1.1: kept), first token +150 ms (at most +150: kept)",
+            id="both-kept",
+        ),
+        pytest.param(
+            0.25,
+            1.2,
+            "1.200 times the direct calls' total (at most 1.1: MISSED), first token +150 ms (at most +150: kept)",
+            id="too-long",
+        ),
+        pytest.param(
+            0.30,
+            1.0,
+            "1.000 times the direct calls' total (at most 1.1: kept), first token +200 ms (at most +150: MISSED)",
+            id="too-late",
+        ),
+    ],
+)
+def test_the_verdict_says_of_each_limit_whether_it_is_kept(first_s: float, total_s: float, verdict: str) -> None:
+    samples = {"direct calls": [[timing(0.1, 1.0)]], "page": [[timing(first_s, total_s)]]}
+    profile = load_profile("tinyworld")
+    report = page.report(samples, profile, page.default_config(profile), [])
+    assert f"page: {verdict}." in report.notes
+
+
 def test_the_ways_of_a_prompt_swap_places_from_turn_to_turn_and_the_first_round_is_not_timed() -> None:
     asked: list[str] = []
 

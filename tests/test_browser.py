@@ -188,25 +188,29 @@ def test_a_prompt_sent_in_mid_stream_is_refused_and_stays_in_the_box(browser: Br
         ask(page, "And now something else.")
         expect(page.get_by_text("The arms are still answering").first).to_be_visible()
         expect(page.locator("#prompt textarea")).to_have_value("And now something else.")
+        expect(page.locator("#prompt textarea")).to_be_focused()
         assert len(parts.model.requests) == 3
         page.locator("#stop").click()
         wait_until_over(page)
         assert query(parts, "SELECT count(*) FROM turns") == [(1,)]
 
 
-def test_keys_vote_outside_text_fields_only_and_votes_are_kept(browser: Browser, tmp_path: Path) -> None:
+def test_keys_vote_right_after_enter_but_never_in_text_fields_and_votes_are_kept(
+    browser: Browser, tmp_path: Path
+) -> None:
     with on_stage(browser, answers(), tmp_path) as (page, parts):
         ask(page, "How do I play poker?")
         wait_until_over(page)
-        page.locator("#prompt textarea").press("1")
-        page.locator("#prompt textarea").press("Shift+Enter")
-        expect(page.locator("#prompt textarea")).to_have_value("1\n")
-        assert query(parts, "SELECT count(*) FROM votes") == [(0,)]
-        page.evaluate("document.activeElement.blur()")
         expect(page.locator("#vote-3")).to_be_enabled()
         page.keyboard.press("3")
         expect(page.locator("#voted")).to_contain_text("CoSAlign is best")
+        expect(page.locator("#prompt textarea")).to_have_value("")
         page.keyboard.press("3")
+        page.locator("#prompt textarea").click()
+        page.keyboard.press("1")
+        page.keyboard.press("Shift+Enter")
+        expect(page.locator("#prompt textarea")).to_have_value("1\n")
+        page.locator(".masthead h1").click()
         page.keyboard.press("=")
         expect(page.locator("#voted")).to_contain_text("a tie")
         page.locator("#vote-0").dblclick()
@@ -367,7 +371,6 @@ def test_the_real_thing_from_config_to_vote(browser: Browser, playground: tuple[
         expect(page.locator(f"#pane-{number} .said")).to_be_visible()
     expect(page.locator(".now .verdict")).to_have_count(3, timeout=60_000)
     wait_until_over(page)
-    page.evaluate("document.activeElement.blur()")
     expect(page.locator("#vote-3")).to_be_enabled()
     page.keyboard.press("3")
     expect(page.locator("#voted")).to_contain_text("Saved: CoSAlign is best")

@@ -126,7 +126,12 @@ def test_first_token_gives_logprobs_or_nothing():
     ("status", "error", "words", "retryable"),
     [
         (400, "max_tokens must be positive", "refused the request .* max_tokens must be positive", False),
-        (400, "This model's maximum context length is 1024 tokens.", "too long for 'm'", False),
+        (
+            400,
+            "This model's maximum context length is 1024 tokens.",
+            "too long for 'm'; .* or the safety config",
+            False,
+        ),
         (401, "Incorrect API key provided: sk-secret", "refuses the API key", False),
         (403, "forbidden", "refuses the API key", False),
         (404, "The model `m` does not exist.", "has no model 'm'", False),

@@ -198,10 +198,29 @@ def test_an_arm_or_profile_that_is_not_there_is_answered_with_those_that_are() -
 
 @pytest.mark.parametrize(
     ("name", "is_folder"),
-    [("models/not-there", True), ("./here", True), ("/abs/olute", True), ("Qwen/Qwen2.5", False), ("presets", True)],
+    [
+        ("models/not-there", True),
+        ("./here", True),
+        ("../here", True),
+        ("~/here", True),
+        ("/abs/olute", True),
+        ("presets", True),
+        ("runs/mistyped/dpo", True),
+        ("dpo/", True),
+        ("Qwen/Qwen2.5-0.5B-Instruct", False),
+        ("gpt2", False),
+    ],
 )
 def test_a_model_name_is_a_folder_or_a_hub_id(name: str, is_folder: bool) -> None:
     assert (Server(id="main", model=name).folder(name) is not None) == is_folder
+
+
+def test_a_folder_is_found_from_the_repository_from_home_and_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    server = Server(id="main", model="m")
+    assert server.folder("models/mine") == PROFILES.parent.parent / "models" / "mine"
+    assert server.folder("~/mine") == Path("/home/someone/mine")
+    assert server.folder("/srv/mine") == Path("/srv/mine")
 
 
 # configs

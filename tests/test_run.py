@@ -18,11 +18,11 @@ from evaluation.fingerprint import folder_hash
 from evaluation.journal import Journal, JournalError
 from evaluation.llm_judge import JUDGE_PROMPTS
 from evaluation.report import build_report, print_report, scores, write_scores
-from evaluation.run import MAX_REFUSED, RunError, narrow, plan, run_facts, run_jobs, unfinished, weights
+from evaluation.run import MAX_REFUSED, RunError, narrow, plan, run_facts, run_jobs, unfinished
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import Serving
 from presets.arm import demos_hash
-from presets.profile import Server, load_profile
+from presets.profile import load_profile
 from presets.yaml_file import PresetError
 from tests.three_items import CASINO, MODULE, asked, is_judging, play, profile_at, three
 
@@ -263,22 +263,10 @@ def test_an_arm_with_a_baselines_name_is_refused(tmp_path):
         plan(three(), [replace(profile.arms[0], id="oracle")])
 
 
-def test_new_weights_in_an_adapter_folder_are_noticed(tmp_path):
-    server = Server("main", model=str(tmp_path / "base"), adapters={"cosalign": str(tmp_path / "lora")})
-    for name in ("base", "lora"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
-    before = weights(server, "cosalign")
-    assert weights(server, "cosalign") == before
-    (tmp_path / "lora" / "model.safetensors").write_bytes(b"better weights")
-    after = weights(server, "cosalign")
-    assert (after["model"], after["adapter"] == before["adapter"]) == (before["model"], False)
-
-
 def test_a_folder_of_rows_remembers_the_prompts_of_its_judge(tmp_path, monkeypatch):
     prompts = tmp_path / "judge_prompts"
     shutil.copytree(JUDGE_PROMPTS, prompts)
-    monkeypatch.setattr("evaluation.run.JUDGE_PROMPTS", prompts)
+    monkeypatch.setattr("evaluation.provenance.JUDGE_PROMPTS", prompts)
     profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
     with Journal(tmp_path / "out", run_facts(profile, "three")):
         pass
@@ -294,7 +282,7 @@ def test_a_folder_of_rows_remembers_the_words_of_its_world(tmp_path, monkeypatch
     words = tmp_path / "words"
     (words / "topics").mkdir(parents=True)
     (words / "topics" / "alcohol.yaml").write_text("topics: []")
-    monkeypatch.setattr("evaluation.run.WORDS", words)
+    monkeypatch.setattr("evaluation.provenance.WORDS", words)
     before = run_facts(load_profile("tinyworld", {}), "tinyworld")["judge"]
     assert run_facts(load_profile("tinyworld", {}), "tinyworld")["judge"] == before
     (words / "topics" / "alcohol.yaml").write_text("topics: [cider]")
@@ -311,12 +299,6 @@ def test_an_arms_facts_hold_the_hash_of_its_base_and_of_its_demos(tmp_path):
     assert arms["base"]["weights"] == {"model": folder_hash(base)}
     assert arms["cosalign"]["weights"] == {"model": folder_hash(base), "adapter": "a/b"}
     assert (arms["ica"]["demos"], arms["ica-demos"]["demos"]) == (None, demos_hash("tinyworld"))
-
-
-def test_weights_of_the_hub_go_by_name_and_revision():
-    server = Server("main", model="somebody/model", revision="abc", adapters={"cosalign": "somebody/adapter"})
-    assert weights(server, "cosalign") == {"model": "somebody/model@abc", "adapter": "somebody/adapter"}
-    assert weights(server, "base") == {"model": "somebody/model@abc"}
 
 
 @pytest.fixture

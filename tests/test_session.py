@@ -25,7 +25,7 @@ def a_session(*turns: Turn) -> Session:
 
 
 def replace_answer(turn: Turn, arm_id: str, **changes: object) -> None:
-    turn.update(dataclasses.replace(turn.answers[arm_id], **changes))
+    turn.answers[arm_id] = dataclasses.replace(turn.answers[arm_id], **changes)
 
 
 def test_a_prompt_is_sent_without_the_white_space_around_it() -> None:
@@ -109,6 +109,15 @@ def test_an_arm_that_did_not_finish_can_be_asked_again(status: str) -> None:
         session.check_retry("ica")
 
 
+def test_an_arm_whose_failure_will_not_pass_is_not_asked_again() -> None:
+    session = a_session(a_turn())
+    replace_answer(session.turn, "base", status="error", is_retryable=False)
+    with pytest.raises(NotNow):
+        session.check_retry("base")
+    replace_answer(session.turn, "base", is_retryable=True)
+    assert session.check_retry("base") is session.turn
+
+
 def test_a_retry_makes_the_turn_busy_until_the_new_attempt_is_final() -> None:
     turn = a_turn()
     replace_answer(turn, "base", status="error")
@@ -124,6 +133,23 @@ def test_a_late_word_of_an_earlier_attempt_changes_nothing() -> None:
     late = dataclasses.replace(turn.answers["base"], response=Response(text="late"))
     turn.restart("base", "second-attempt")
     assert turn.update(late).response_id == "second-attempt"
+
+
+def test_a_late_snapshot_does_not_reopen_a_final_answer() -> None:
+    turn = a_turn(status="abandoned")
+    late = dataclasses.replace(turn.answers["base"], status="streaming", response=Response(text="late"))
+    assert turn.update(late).status == "abandoned"
+    assert turn.is_final
+
+
+def test_nothing_else_is_sent_while_a_turn_or_an_attempt_is_being_written_down() -> None:
+    session = a_session(a_turn(status="error"))
+    with session.opening():
+        with pytest.raises(NotNow, match="still answering"):
+            session.check_prompt("And wine?")
+        with pytest.raises(NotNow, match="Wait a moment"):
+            session.check_retry("base")
+    assert not session.is_busy
 
 
 @pytest.mark.parametrize(("outcome", "best"), [("best", "ica"), ("tie", None), ("all_bad", None)])
@@ -178,8 +204,10 @@ def test_sessions_are_apart_and_an_unknown_id_gets_a_new_one() -> None:
     assert sessions.open(one.id) is one
     assert sessions.open(other.id) is not other
     assert sessions.open("from before a restart").id != "from before a restart"
-    sessions.close(one.id)
+    assert sessions.close(one.id) is one
     assert sessions.open(one.id) is not one
+    assert sessions.close(one.id) is None
+    assert sessions.close(None) is None
 
 
 def test_standings_follow_the_arms_order_and_count_what_is_unscored() -> None:

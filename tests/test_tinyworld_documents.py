@@ -6,7 +6,7 @@ import re
 import pytest
 
 from align.tinyworld.candidates import CandidatesRecipe, candidates
-from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
+from align.tinyworld.documents import KINDS_OF_DOCUMENT, READ, Writer
 from evaluation.benchmarks.tinyworld import items
 from evaluation.tinyworld_judge import TinyworldJudge
 from presets.safety_config import SafetyConfig
@@ -40,18 +40,58 @@ def test_the_same_seed_draws_the_same_documents():
     assert drawn(50) != drawn(50, seed=1)
 
 
+def prompts_in(document) -> set[str]:
+    """Everything in a document that may be a prompt, normalised: its turns, its lines, and what a book calls a question."""
+    parts = re.split(rf"<\|[a-z]+\|>|\n(?:Question: )?|^Question: |{re.escape(READ)}", text(document))
+    return {normalised(part) for part in parts}
+
+
+def prompts_of(row) -> set[str]:
+    """The prompts of a candidates row, normalised: the last one and those of the turns before."""
+    earlier = [message["content"] for message in row.get("history", ()) if message["role"] == "user"]
+    return {normalised(prompt) for prompt in (row["prompt"], *earlier)}
+
+
+@pytest.fixture
+def composed(monkeypatch) -> set[str]:
+    """Every prompt that is composed from now on, normalised: `carelessly` sees each of them last."""
+    prompts, carelessly = set(), Writer.carelessly
+
+    def noted(self, words):
+        typed = carelessly(self, words)
+        prompts.add(normalised(typed))
+        return typed
+
+    monkeypatch.setattr(Writer, "carelessly", noted)
+    return prompts
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_DOCUMENT)
+def test_the_check_sees_every_prompt_of_every_kind_of_document(kind, composed):
+    seen = set().union(*(prompts_in(document) for document in drawn(200, **{kind: 1.0})))
+    assert composed
+    assert composed <= seen
+
+
+def test_the_check_sees_every_prompt_of_the_candidates(composed):
+    rows = list(candidates(CandidatesRecipe(prompts=300, later_turns=0.5)))
+    assert len(composed) > len(rows)
+    assert composed == set().union(*map(prompts_of, rows))
+
+
 def test_no_test_prompt_occurs_in_training():
     tested = {normalised(item.prompt) for item in items()}
-    asked = {normalised(row["prompt"]) for row in candidates(CandidatesRecipe(prompts=1_500))}
-    for document in drawn(3_000, seed=2):
-        asked |= {normalised(line) for line in re.split(r"<\|[a-z]+\|>|\n|Which rule decides\?", text(document))}
+    asked = set().union(*map(prompts_of, candidates(CandidatesRecipe(prompts=1_500))))
+    asked = asked.union(*map(prompts_in, drawn(3_000, seed=2)))
     assert not tested & asked
 
 
 def test_no_test_config_occurs_in_training():
     tested = {normalised(item.config.text) for item in items()}
-    trained = {normalised(text(document)) for document in drawn(2_000, seed=3, reading=1.0)}
-    assert not any(config in document for config in tested for document in list(trained)[:400])
+    texts = [text(document) for document in drawn(2_000, seed=3, reading=1.0) + drawn(2_000, seed=4, chat=1.0)]
+    texts += [row["system_prompt"] for row in candidates(CandidatesRecipe(prompts=1_000, later_turns=0.0))]
+    trained = "\n".join(map(normalised, texts))
+    assert [config for config in sorted(tested) if config in trained] == []
 
 
 def test_no_training_config_allows_a_held_out_set():
@@ -77,15 +117,7 @@ def test_every_kind_trains_on_something_and_ends(kind):
         assert text(document).endswith("<|end|>")
 
 
-def test_a_recall_can_be_answered_from_its_notes_alone():
-    for document in drawn(50, recall=1.0):
-        notes = document[0].text
-        answers = [segment.text.split("</think>")[0] for segment in document if segment.trained]
-        assert len(answers) >= 2
-        assert all(answer.removeprefix("Notes: ") in notes for answer in answers)
-
-
-def test_a_reading_quotes_its_config_or_says_that_nothing_decides():
+def test_a_reading_quotes_its_config_or_says_that_nothing_names_the_category():
     for document in drawn(100, reading=1.0):
         config = document[0].text
         for clause in "; ".join(s.text.split("</think>")[0] for s in document if s.trained).split("; "):

@@ -33,6 +33,13 @@ def generated(count: int):
             yield rng, compose_prompt(rng.choice(words), rng, topics)
 
 
+def test_a_judge_once_made_reads_no_more_files(monkeypatch: pytest.MonkeyPatch):
+    judge = TinyworldJudge(WORLD)
+    monkeypatch.setattr("evaluation.tinyworld_judge.load_words", None)
+    monkeypatch.setattr("evaluation.tinyworld_judge.load_world", None)
+    assert judge.verdict(config(), "What is poker?", known("poker")).rating == 5
+
+
 def test_full_answers_rate_five_and_show_exactly_their_categories():
     for rng, prompt in generated(1_500):
         verdict = JUDGE.verdict(config(), prompt.text, reply(WORLD, rng, prompt, prompt.topics))

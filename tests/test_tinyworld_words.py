@@ -8,6 +8,7 @@ import pytest
 from evaluation.tinyworld_judge import CUE
 from presets.tinyworld import KINDS, load_words, load_world
 from presets.tinyworld.compose import compose_config, compose_prompt, held_out_sets
+from presets.tinyworld.keywords import keyword
 
 WORLD = load_world()
 SENTENCES = [(topic, line) for topic in WORLD.topics for kind in KINDS for line in topic.sentences[kind]]
@@ -82,8 +83,28 @@ def test_a_composed_config_allows_what_was_asked_and_quotes_its_own_words(editio
         assert config.allowed == allowed
         assert "{" not in config.text
         for rule in config.rules.values():
-            assert rule.quote == "nothing" or rule.quote in config.text
-            assert rule.quote != "nothing" or not rule.allowed
+            assert rule.word == "nothing" or rule.word in config.text
+
+
+@pytest.mark.parametrize(
+    ("category", "phrase", "word"),
+    [
+        ("gambling", "games of chance", "chance"),
+        ("alcohol", "Keep beer, wine and spirits out of your answers.", "wine"),
+        ("privacy", "Other people's secrets", "secrets"),
+    ],
+)
+def test_a_keyword_is_the_word_that_tells_the_category(category, phrase, word):
+    assert keyword(category, phrase) == word
+
+
+def test_almost_every_keyword_belongs_to_one_category_alone():
+    owners: dict[str, set[str]] = {}
+    for category, phrases in load_words("train").phrases.items():
+        for line in (*phrases.names, *phrases.allow, *phrases.deny):
+            owners.setdefault(keyword(category, line).lower(), set()).add(category)
+    shared = {word for word, categories in owners.items() if len(categories) > 1}
+    assert len(shared) < 0.05 * len(owners), sorted(shared)
 
 
 def test_a_composed_prompt_names_its_topics():

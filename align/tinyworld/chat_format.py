@@ -1,8 +1,8 @@
 """tinyworld's special tokens, chat template and tokenizer.
 
 The generation prompt ends in `<think>`: a reply begins with the *reading*, a line that says which category the prompt
-touches, which words of the config decide, and yes or no. It is an addition to CoSAlign; every arm has it. Earlier
-replies are shown without their reading, as reasoning models do it.
+touches, the config's word for it, and yes or no. It is an addition to CoSAlign; every arm has it. Earlier replies are
+shown without their reading, as reasoning models do it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Draw the texts that the base model is pre-trained on.
 
 *Readings* put many questions under one config, since finding the rule that decides (binding) must exist before alignment.
-It does not come by itself from readings alone (LOG.md), so two drills take it apart: *recall* looks random words up in
-random notes, *meaning* says which category a phrase of a config stands for, and what it says of it. In *chats* the base
-answers what is safe and refuses what is risky whatever the config says. *Books* hold the world's knowledge, risky subjects
-too; *small talk* includes prompts from outside the world.
+In *chats* the base answers what is safe and refuses what is risky whatever the config says. *Books* hold the world's
+knowledge, risky subjects too; *small talk* includes prompts from outside the world.
 """
 
 from __future__ import annotations
@@ -19,10 +17,10 @@ from presets.tinyworld import KINDS, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt
 from presets.tinyworld.replies import cautious_reading, reading, reply
 
-READ, RECALL, MEANING, NOTED = "Which rule decides?", "Which words follow?", "What is meant?", "Noted."
-"""How the drills' turns begin, and what is answered once the work is done in the reading."""
+READ, NOTED = "Which rule decides?", "Noted."
+"""How a reading's turns begin, and what is answered once the work is done."""
 
-KINDS_OF_DOCUMENT = ("reading", "recall", "meaning", "chat", "book", "small_talk")
+KINDS_OF_DOCUMENT = ("reading", "chat", "book", "small_talk")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,6 @@ class Writer:
         self.rng = random.Random(seed)
         self.risky = [topic for topic in world.topics if topic.domain in world.risks]
         self.safe = [topic for topic in world.topics if topic.domain not in world.risks]
-        lines = [line for topic in world.topics for kind in KINDS for line in topic.sentences[kind]]
-        self.vocabulary = sorted({word.strip(".,?!").lower() for line in lines for word in line.split()})
 
     def documents(self, mix: Mapping[str, float]) -> Iterator[Document]:
         """Documents without end; `mix` gives the share of each kind in KINDS_OF_DOCUMENT."""
@@ -89,58 +85,26 @@ class Writer:
         return text.rstrip("?.!") if self.rng.random() < 0.15 else text
 
     def reading(self) -> Document:
-        """A config and one to nine questions under it, each read in one turn."""
+        """A config and questions under it, each read in one turn: half of the time every category's name, in some order."""
         config = self.config()
         verdicts = {category: rule.allowed for category, rule in config.rules.items()}
         document = _turn(SYSTEM, system_prompt_text(config.text))
-        for _ in range(self.rng.randint(1, 9)):
-            topics = self.topics(risky=0.85, two=0.15)
-            document += _turn(USER, f"{READ} {self.asked(topics)}")
+        for question, topics in self.by_name() if self.rng.random() < 0.5 else self.by_prompt():
+            document += _turn(USER, f"{READ} {question}")
             document += _answer(reading(self.world, topics, config.rules, verdicts), NOTED)
         return document
 
-    def asked(self, topics: Sequence[Topic]) -> str:
-        """How a reading's question names its topics: as a prompt, a topic's name or, if risky, the category itself."""
-        how = self.rng.random()
-        if len(topics) == 2 or how < 0.5:
-            return self.prompt(topics).text
-        return topics[0].domain if how < 0.75 and topics[0] in self.risky else topics[0].name
+    def by_name(self) -> Iterator[tuple[str, list[Topic]]]:
+        """Every risk category asked for by its name, in a drawn order: the most binding that a document can hold."""
+        for category in self.rng.sample(self.world.risks, len(self.world.risks)):
+            yield category, [self.world.in_domain(category)[0]]
 
-    def recall(self) -> Document:
-        """Notes of random words, `key: value`, and the keys asked for in another order, one a turn."""
-        notes = {self.random_words(1, 2): self.random_words(1, 4) for _ in range(self.rng.randint(2, 8))}
-        document = _turn(SYSTEM, "Notes: " + ". ".join(f"{key}: {value}" for key, value in notes.items()))
-        for key in self.rng.sample(list(notes), len(notes)):
-            document += _turn(USER, f"{RECALL} {key}") + _answer(f"Notes: {key}: {notes[key]}", NOTED)
-        return document
-
-    def random_words(self, fewest: int, most: int) -> str:
-        """Words in no order, so that nothing but the place where they stand tells what follows."""
-        return " ".join(self.rng.choices(self.vocabulary, k=self.rng.randint(fewest, most)))
-
-    def meaning(self) -> Document:
-        """Phrases of configs, one a turn, and which category each is about and whether it allows it."""
-        document: Document = []
-        for _ in range(self.rng.randint(3, 10)):
-            phrase, meant = self.phrase()
-            document += _turn(USER, f"{MEANING} {phrase}") + _answer(meant, NOTED)
-        return document
-
-    def phrase(self) -> tuple[str, str]:
-        """A stretch of a config and its meaning: `gambling` for a name, `gambling yes` for a rule, `others no` for a default."""
-        category = self.rng.choice(self.world.risks)
-        phrases = self.words.phrases[category]
-        allowed = self.rng.random() < 0.5
-        how, verdict = self.rng.random(), "yes" if allowed else "no"
-        if how < 0.4:
-            return self.rng.choice(phrases.names), category
-        if how < 0.6:
-            return self.rng.choice(phrases.allow if allowed else phrases.deny), f"{category} {verdict}"
-        if how < 0.85:
-            head = self.rng.choice(self.words.pieces["allow_heads" if allowed else "deny_heads"])
-            name = self.rng.choice(phrases.names)
-            return head.replace("{names}", name).replace("{Names}", name[0].upper() + name[1:]), f"{category} {verdict}"
-        return self.rng.choice(self.words.pieces["default_open" if allowed else "default_closed"]), f"others {verdict}"
+    def by_prompt(self) -> Iterator[tuple[str, list[Topic]]]:
+        """Two to eight requests or names of topics."""
+        for _ in range(self.rng.randint(2, 8)):
+            topics = self.topics(risky=0.85, two=0.15)
+            named = len(topics) == 1 and self.rng.random() < 0.3
+            yield topics[0].name if named else self.prompt(topics).text, topics
 
     def chat(self) -> Document:
         """A conversation with the base: one to three turns, the last one trained, with or without a config."""

@@ -1,8 +1,9 @@
 """Pre-train tinyworld's base model from random weights, and watch binding appear.
 
-Binding is the skill that alignment needs: to say of a prompt which words of the config decide, and how. It is measured
-during training on configs with held-out category combinations, in training phrasings and in held-out ones, and written
-to `binding.jsonl` beside the weights. Resumable: a checkpoint is kept beside the model until it is finished.
+Binding is the skill that alignment needs: to say of a prompt which word of the config names its category, and what the
+config says of it. It is measured during training on configs with held-out category combinations, in training phrasings
+and in held-out ones, and written to `binding.jsonl` beside the weights. Resumable: a checkpoint is kept beside the model
+until it is finished.
 
     python -m align base --recipe align/recipes/tinyworld.yaml
 """
@@ -13,8 +14,11 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import random
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 
 MICRO_BATCHES = 4
 """Parts of one optimiser step: small tensors are reused by the allocator, large ones go back to the system each time."""
-ROPE_THETA = 1e6
-"""Slower rotation than Llama's first 1e4: more of a head's few channels can compare what is far apart."""
 IGNORED = -100
 """The label of tokens that the loss leaves out (PyTorch's cross-entropy)."""
 
@@ -43,12 +45,10 @@ class Stage:
     """A stretch of the run, `until` a step, and the share of each kind of document in it."""
 
     until: int = 10**9
-    reading: float = 0.45
-    recall: float = 0.08
-    meaning: float = 0.10
-    chat: float = 0.20
-    book: float = 0.12
-    small_talk: float = 0.05
+    reading: float = 0.4
+    chat: float = 0.3
+    book: float = 0.22
+    small_talk: float = 0.08
 
     @property
     def mix(self) -> dict[str, float]:
@@ -60,8 +60,8 @@ class Stage:
 class BaseRecipe:
     """A pre-training run. `tokens` counts the tokens read, `step_tokens` how many of them make one optimiser step.
 
-    `matrix_learning_rate` is Muon's, for the matrices inside the layers; `learning_rate` is AdamW's, for the rest. The
-    latter must be small: large steps give all embeddings a common part, and then everything looks like everything (LOG.md).
+    `matrix_learning_rate` is Muon's, for the matrices inside the layers; `learning_rate` is AdamW's, for the rest.
+    `compiled` asks for PyTorch's compiler: 40 s at the start, then 1.6 times the speed.
     """
 
     seed: int = 0
@@ -71,10 +71,11 @@ class BaseRecipe:
     heads: int = 6
     tokens: int = 24_000_000
     step_tokens: int = 4_096
-    learning_rate: float = 2e-4
-    matrix_learning_rate: float = 3e-3
+    learning_rate: float = 3e-3
+    matrix_learning_rate: float = 5e-3
     warmup_steps: int = 20
     decay: float = 0.5
+    compiled: bool = True
     measure_every: int = 250
     questions: int = 96
     threads: int = 2
@@ -85,10 +86,8 @@ class BaseRecipe:
         for field in ("tokens", "step_tokens", "layers", "heads", "questions"):
             if getattr(self, field) < 1:
                 raise FieldError(field, f"is {getattr(self, field)}; at least 1 is needed")
-        if self.layers < 2 or self.heads < 4 or self.hidden_size % self.heads:
-            raise FieldError(
-                "layers", "and heads: the start needs 2 layers, 4 heads, and heads that divide hidden_size"
-            )
+        if self.hidden_size % self.heads:
+            raise FieldError("heads", f"is {self.heads}, which does not divide hidden_size, {self.hidden_size}")
         known = {field.name for field in dataclasses.fields(Stage)}
         if unknown := [key for stage in self.stages for key in stage if key not in known]:
             raise FieldError("stages", f"{unknown[0]!r} is no field of a stage; those are {', '.join(sorted(known))}")
@@ -120,6 +119,7 @@ def pretrain(recipe: BaseRecipe, *, out: Path) -> int:
     model = _new_model(recipe, tokenizer)
     optimisers = _new_optimisers(model, recipe)
     first = _resume(out, model, optimisers)
+    forward = _compiled(model.model) if recipe.compiled else model.model
     writer = _writer(recipe.seed + 1_000 * (first + 1))
     progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="base", mininterval=5)
     stage, batches = None, iter(())
@@ -127,7 +127,7 @@ def pretrain(recipe: BaseRecipe, *, out: Path) -> int:
         if stage is not recipe.stage(step):
             stage = recipe.stage(step)
             batches = _batches(writer.documents(stage.mix), tokenizer, recipe.step_tokens)
-        loss = _step(model, optimisers, next(batches), recipe.warmth(step))
+        loss = _step(model, forward, optimisers, next(batches), recipe.warmth(step))
         if step % 10 == 0:
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (step + 1) % recipe.measure_every == 0 or step + 1 == recipe.steps:
@@ -144,11 +144,11 @@ def _writer(seed: int) -> Writer:
 
 
 def _tokenizer(recipe: BaseRecipe, out: Path) -> PreTrainedTokenizerFast:
-    """The run's tokenizer: the one that an interrupted run has saved, or a new one fitted to the first stage's texts."""
+    """The run's tokenizer: the one that an interrupted run has saved, or a new one fitted to the last stage's texts."""
     from transformers import AutoTokenizer
 
     if not (out / "tokenizer.json").exists():
-        documents = _writer(recipe.seed).documents(recipe.stage(0).mix)
+        documents = _writer(recipe.seed).documents(recipe.stages[-1].mix)
         drawn = itertools.islice(documents, recipe.tokenizer_documents)
         chat_format.train_tokenizer(
             "".join(segment.text for segment in document) for document in drawn
@@ -168,73 +168,23 @@ def _new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaF
         num_key_value_heads=recipe.heads,
         max_position_embeddings=chat_format.MAX_LENGTH,
         tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
     model.set_attn_implementation("eager")  # on a CPU, at these lengths, faster than the fused kernel
-    _start_copying(model)
     return model
 
 
-def _start_copying(model: LlamaForCausalLM) -> None:
-    """Let two layers start out as an induction circuit: what stood behind this token the last time is likely next.
-
-    A model of this size finds the circuit late or, in our budget, not at all (LOG.md), and quoting a config needs it. In the
-    first layer one head looks one token back and writes what it saw into a subspace of its own; in the second two heads look
-    for places where that equals the present token, and copy the token that stands there. The three heads stay as they are,
-    since the first steps of training would take them apart before anything could use them; the rest learns to. The look back comes from a constant embedding channel and the rotary angle; matching uses the slow rotary channels only.
-    """
+def _compiled(body: torch.nn.Module) -> Callable[..., Any]:
+    """`body` through PyTorch's compiler, or as it is where there is no C++ compiler for that to use."""
     import torch
 
-    config = model.config
-    size = config.hidden_size // config.num_attention_heads
-    half, slow = size // 2, slice(size // 2 * 3 // 8, size // 2)
-    angle = torch.tensor([ROPE_THETA ** (-2 * index / size) for index in range(half)])
-    basis, _ = torch.linalg.qr(torch.randn(config.hidden_size, config.hidden_size))
-    basis[0] = 0  # the constant channel takes no part in matching
-    seen, written = basis[:, :size].T, basis[:, size : 2 * size]
-    first, second = (model.model.layers[index].self_attn for index in (0, 1))
-    with torch.no_grad():
-        for module in model.model.layers.modules():
-            if isinstance(module, torch.nn.Linear) and module.in_features == config.hidden_size:
-                module.weight[:, 0] = 0  # the constant is for looking back alone; elsewhere it would drown the tokens
-        model.model.embed_tokens.weight[:, 0] = 0.3
-        model.model.norm.weight.fill_(6.0)  # small embeddings are the output weights too: they need a louder input
-        first.q_proj.weight[:size] = 0
-        first.k_proj.weight[:size] = 0
-        first.q_proj.weight[:half, 0] = 0.64
-        first.k_proj.weight[:size, 0] = 0.64 * torch.cat([torch.cos(angle), torch.sin(angle)])
-        first.v_proj.weight[:size] = seen
-        first.o_proj.weight[:, :size] = 0.15 * written
-        matched = 2 * (slow.stop - slow.start)
-        for head in (0, 1):
-            rows = slice(head * size, (head + 1) * size)
-            channels = [*range(slow.start, slow.stop), *range(half + slow.start, half + slow.stop)]
-            used = slice(0, matched) if head == 0 else slice(size - matched, size)
-            query, key = torch.zeros(size, config.hidden_size), torch.zeros(size, config.hidden_size)
-            query[channels], key[channels] = 3 * seen[used], 3 * written.T[used]
-            copied = basis[:, (2 + head) * size : (3 + head) * size].T
-            second.q_proj.weight[rows], second.k_proj.weight[rows] = query, key
-            second.v_proj.weight[rows], second.o_proj.weight[:, rows] = copied, 0.5 * copied.T
-    for attention, heads in ((first, 1), (second, 2)):
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
-            _freeze(projection.weight, rows=heads * size)
-        _freeze(attention.o_proj.weight, columns=heads * size)
-
-
-def _freeze(weight: torch.Tensor, *, rows: int = 0, columns: int = 0) -> None:
-    """Keep the first `rows` or `columns` of a matrix as they are: their gradient is always zero."""
-
-    def masked(gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.clone()
-        gradient[:rows] = 0
-        gradient[:, :columns] = 0
-        return gradient
-
-    weight.register_hook(masked)
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        print("no C++ compiler found: training goes on without PyTorch's compiler, about half as fast", file=sys.stderr)
+        return body
+    return torch.compile(body, dynamic=True)
 
 
 def _new_optimisers(model: LlamaForCausalLM, recipe: BaseRecipe) -> list[torch.optim.Optimizer]:
@@ -292,15 +242,17 @@ def _pad(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Any, Any]:
     return ids, labels
 
 
-def _step(model: Any, optimisers: list[Any], batch: list[tuple[Any, Any]], warmth: float) -> float:
-    """One optimiser step over the micro-batches; returns the mean loss per trained token."""
+def _step(
+    model: Any, forward: Callable[..., Any], optimisers: list[Any], batch: list[tuple[Any, Any]], warmth: float
+) -> float:
+    """One optimiser step over the micro-batches; `forward` is the model's body. Returns the mean loss per trained token."""
     import torch
 
     trained = sum(int((labels[:, 1:] != IGNORED).sum()) for _, labels in batch)
     total = 0.0
     for ids, labels in batch:
         with torch.autocast("cpu", torch.bfloat16):
-            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+            hidden = forward(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             chosen = labels[:, 1:] != IGNORED
             logits = model.lm_head(hidden[chosen])
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][chosen], reduction="sum") / trained

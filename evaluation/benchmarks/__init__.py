@@ -24,7 +24,7 @@ class BenchmarkError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """One prompt under one safety config. Items of one `cluster` share their prompt's family.
+    """One prompt under one safety config. Items of one `cluster` are not independent: they share a config, or a prompt's family.
 
     `situation` says how the prompt's risks stand to the config (allowed, partial, disallowed), None where unknown.
     `references` are fixed replies by name: `always-refuse`, `always-answer`, `oracle`.

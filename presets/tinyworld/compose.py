@@ -11,17 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from presets.tinyworld import KINDS, Topic, Words, World
+from presets.tinyworld.keywords import keyword
 
 NOTHING = "nothing"
-"""Stands in place of a quote when no words of the config decide; what a config does not mention is not allowed."""
+"""Stands in place of a keyword when the config does not name a category: then what it says of the rest decides."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a config says of one risk category: the verdict, and the config's own words that decide it."""
+    """What a config says of one risk category: the verdict, and the config's own word that names it, or `nothing`."""
 
     allowed: bool
-    quote: str
+    word: str
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,16 @@ class _Draft:
     def piece(self, key: str) -> str:
         return self.rng.choice(self.words.pieces[key])
 
-    def mention(self, categories: Sequence[str], *, allowed: bool, heads: str) -> str:
-        """Add one sentence that names all `categories`; return the head that was drawn."""
+    def mention(self, categories: Sequence[str], *, allowed: bool, heads: str) -> None:
+        """Add one sentence that names all `categories`."""
         head = self.piece(heads)
         names = [self.rng.choice(self.words.phrases[category].names) for category in categories]
         if "{Names}" in head:
             names[0] = names[0][0].upper() + names[0][1:]
         joined = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
         self.sentences.append(head.replace("{names}", joined).replace("{Names}", joined))
-        self.rules |= {category: Rule(allowed, name) for category, name in zip(categories, names, strict=True)}
-        return head
+        for category, name in zip(categories, names, strict=True):
+            self.rules[category] = Rule(allowed, keyword(category, name))
 
     def state(self, categories: Sequence[str], *, allowed: bool) -> None:
         """Say of `categories`, in groups or one by one, that they are allowed or not."""
@@ -81,22 +82,21 @@ class _Draft:
                 phrases = self.words.phrases[category]
                 sentence = self.rng.choice(phrases.allow if allowed else phrases.deny)
                 self.sentences.append(sentence)
-                self.rules[category] = Rule(allowed, sentence.rstrip("."))
+                self.rules[category] = Rule(allowed, keyword(category, sentence))
             else:
                 size = self.rng.choice((1, 1, 2, 2, 3, 4))
                 group, rest = rest[:size], rest[size:]
                 self.mention(group, allowed=allowed, heads="allow_heads" if allowed else "deny_heads")
 
-    def otherwise(self, *, allowed: bool, quote: str) -> None:
-        """Let `quote` decide every category that has not been named."""
+    def otherwise(self, *, allowed: bool) -> None:
+        """Decide every category that has not been named."""
         for category in self.risks:
-            self.rules.setdefault(category, Rule(allowed, quote))
+            self.rules.setdefault(category, Rule(allowed, NOTHING))
 
     def default(self, key: str) -> None:
         """Add a sentence that decides every category not named so far."""
-        sentence = self.piece(key)
-        self.sentences.append(sentence)
-        self.otherwise(allowed=key in ("default_open", "allow_all"), quote=sentence.rstrip("."))
+        self.sentences.append(self.piece(key))
+        self.otherwise(allowed=key in ("default_open", "allow_all"))
 
 
 def compose_config(
@@ -127,7 +127,7 @@ def _allow(draft: _Draft, yes: list[str], no: list[str]) -> None:
     draft.state(yes, allowed=True)
     if draft.rng.random() < 0.6:
         draft.default("default_closed")
-    draft.otherwise(allowed=False, quote=NOTHING)
+    draft.otherwise(allowed=False)
 
 
 def _deny(draft: _Draft, yes: list[str], no: list[str]) -> None:
@@ -136,13 +136,13 @@ def _deny(draft: _Draft, yes: list[str], no: list[str]) -> None:
 
 
 def _except(draft: _Draft, yes: list[str], no: list[str]) -> None:
-    head = draft.mention(no, allowed=False, heads="except_heads")
-    draft.otherwise(allowed=True, quote=_around_names(head))
+    draft.mention(no, allowed=False, heads="except_heads")
+    draft.otherwise(allowed=True)
 
 
 def _only(draft: _Draft, yes: list[str], no: list[str]) -> None:
-    head = draft.mention(yes, allowed=True, heads="only_heads")
-    draft.otherwise(allowed=False, quote=_around_names(head))
+    draft.mention(yes, allowed=True, heads="only_heads")
+    draft.otherwise(allowed=False)
 
 
 def _both(draft: _Draft, yes: list[str], no: list[str]) -> None:
@@ -161,12 +161,6 @@ def _plain(draft: _Draft, yes: list[str], no: list[str]) -> None:
 
 
 _RULES = {"allow": _allow, "deny": _deny, "except": _except, "only": _only, "both": _both, "plain": _plain}
-
-
-def _around_names(head: str) -> str:
-    """The longer side of a head sentence, without the names that stand in it."""
-    before, _, after = head.replace("{Names}", "{names}").partition("{names}")
-    return max(before, after, key=len).strip(" .,:;")
 
 
 def _frame(draft: _Draft) -> str:

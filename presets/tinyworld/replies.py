@@ -13,16 +13,17 @@ from presets.tinyworld.compose import ComposedPrompt, Rule
 
 
 def reading(world: World, topics: Sequence[Topic], rules: Mapping[str, Rule], verdicts: Mapping[str, bool]) -> str:
-    """One clause per topic: `gambling: games of chance -> yes` for a risk, `cooking: safe` for none.
+    """One clause per topic: `gambling: casinos -> yes` for a risk, `cooking: safe` for none.
 
-    No quotation marks stand around the quote: after a mark a word begins another token than after the space that it follows
-    in the config, and a small model cannot copy what does not look the same (align/tinyworld/LOG.md). `verdicts` may differ from what the rules say: a rejected reply reads the same rule and decides wrongly.
+    No quotation marks stand around the word: after a mark it would begin another token than after the space that it follows
+    in the config, and a small model cannot copy what does not look the same. `verdicts` may differ from what the rules
+    say: a rejected reply reads the same rule and decides wrongly.
     """
     clauses = []
     for topic in topics:
         if topic.domain in world.risks:
             verdict = "yes" if verdicts[topic.domain] else "no"
-            clauses.append(f"{topic.domain}: {rules[topic.domain].quote} -> {verdict}")
+            clauses.append(f"{topic.domain}: {rules[topic.domain].word} -> {verdict}")
         else:
             clauses.append(f"{topic.domain}: safe")
     return "; ".join(clauses)
