@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.spread import MeasurementError
-from benchmarks.ways import Timing, settled
+from benchmarks.ways import Timing
 from evaluation.judge import open_judge
 from evaluation.serving import Serving
 from evaluation.store import Store
@@ -103,8 +103,7 @@ class Browser:
 async def open_browser(serving: Serving, store: Store) -> AsyncIterator[Browser]:
     """The page over these servers in a browser, at rest and ready for a prompt; it must not be `missing`."""
     driver = importlib.import_module(f"{DRIVER}.async_api")
-    with served_page(serving, store) as (address, answering):
-        await settled(answering)
+    with served_page(serving, store) as address:
         async with driver.async_playwright() as playwright:
             chromium = await playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=list(ARGUMENTS))
             page = await chromium.new_page(viewport=VIEWPORT)
@@ -116,14 +115,14 @@ async def open_browser(serving: Serving, store: Store) -> AsyncIterator[Browser]
 
 
 @contextmanager
-def served_page(serving: Serving, store: Store) -> Iterator[tuple[str, Any]]:
-    """The address of the real page on a free port, and the `Answering` behind it."""
+def served_page(serving: Serving, store: Store) -> Iterator[str]:
+    """The address of the real page on a free port. It checks its arms by itself, in the untimed round."""
     # gradio takes seconds to import, and only this way needs it.
     from playground.page import build_page
 
     page = build_page(serving.profile, serving, partial(open_judge, serving.profile, serving), store)
     _, address, _ = page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **page.launch_options)
     try:
-        yield address, page.compare.answering
+        yield address
     finally:
         page.blocks.close(verbose=False)

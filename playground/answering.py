@@ -67,16 +67,15 @@ class Answering:
         self._attestation: asyncio.Task[list[str]] | None = None
         self._warming: asyncio.Task[None] | None = None
         # By the response's id. These outlive the visitors' events that wait for them, and asyncio keeps no task alive.
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._judging: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
-        """Write down what is being written, judge no more, and close the connections to the servers."""
+        """Ask and judge no more, write down what there is, and close the connections to the servers."""
+        await _cancelled(*self._asking.values())
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)
-        unfinished = [*self._judging.values(), *filter(None, (self._attestation, self._warming))]
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        await _cancelled(*self._judging.values(), *filter(None, (self._attestation, self._warming)))
         await self._opened.aclose()
 
     def status(self) -> tuple[ServerStatus, ...]:
@@ -149,6 +148,34 @@ class Answering:
         finally:
             await asyncio.shield(self._finish(turn, turn.answers[arm_id], status, error))
         yield turn.answers[arm_id]
+
+    def ask(self, session: Session, turn: Turn, *arm_ids: str) -> None:
+        """Have these arms (all, unless some are named) answer from now on, whoever follows. Needs a running loop.
+
+        Between a click and the first look at an answer lie two ways through the browser; no arm need wait for them.
+        """
+        for arm_id in arm_ids or turn.answers:
+            _keep(self._asking, turn.answers[arm_id].response_id, self._exhaust(session, turn, arm_id))
+
+    async def follow(self, turn: Turn, arm_id: str, *, every_s: float) -> AsyncGenerator[Answer, None]:
+        """The answer of an arm that was asked, each `every_s` seconds while it grows; the last one is final.
+
+        Closing the generator before that ends the answer, as abandoned.
+        """
+        task = self._asking.get(turn.answers[arm_id].response_id)
+        try:
+            while task is not None and not task.done():
+                await asyncio.wait({task}, timeout=every_s)
+                yield turn.answers[arm_id]
+        finally:
+            if task is not None:
+                await _cancelled(task)
+        yield turn.answers[arm_id]
+
+    async def _exhaust(self, session: Session, turn: Turn, arm_id: str) -> None:
+        async with aclosing(self.answer(session, turn, arm_id)) as answers:
+            async for _ in answers:
+                pass
 
     async def judge(self, turn: Turn, arm_id: str) -> Answer:
         """The arm's answer once its judgement is stored; as it is when there is nothing (more) to judge."""
@@ -327,6 +354,13 @@ def _keep(tasks: dict[str, asyncio.Task[None]], key: str, work: Coroutine[Any, A
     task = tasks[key] = asyncio.create_task(work)
     task.add_done_callback(lambda _: tasks.pop(key))
     return task
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel the tasks that still run, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _settled(tasks: Mapping[str, asyncio.Task[None]], key: str) -> None:

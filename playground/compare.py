@@ -8,7 +8,6 @@ Stopping sets a flag on the server; nothing is cancelled from the browser.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
@@ -193,11 +192,12 @@ class Compare:
         return self._turn_updates(session)
 
     async def begin(self, data: Data) -> Updates:
-        """A new turn, written down; each pane's stream follows on success."""
+        """A new turn, written down and asked; each pane's stream follows on success."""
         session = self.sessions.open(data[self.session])
         with told():
             config = self.picker.config(data)
-            await self.answering.begin(session, data[self.prompt] or "", config)
+            turn = await self.answering.begin(session, data[self.prompt] or "", config)
+        self.answering.ask(session, turn)
         self.sessions.keep(session)
         return {**self._turn_updates(session), self.prompt: "", self.ballot.reason: "", self.picker.error: ""}
 
@@ -209,7 +209,8 @@ class Compare:
         """A new attempt of one arm; its stream follows on success."""
         session = self.sessions.open(data[self.session])
         with told():
-            await self.answering.retry(session, pane.arm.id)
+            turn = await self.answering.retry(session, pane.arm.id)
+        self.answering.ask(session, turn, pane.arm.id)
         return {**self._pane_updates(pane, session), **self._gate_updates(session)}
 
     async def stream(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
@@ -218,14 +219,9 @@ class Compare:
         turn = session.turn
         if turn is None:
             return
-        shown = 0.0
-        async with aclosing(self.answering.answer(session, turn, pane.arm.id)) as answers:
-            async for answer in answers:
-                if not answer.is_final and time.monotonic() - shown < FRAME_S:
-                    continue
-                shown = time.monotonic()
+        async with aclosing(self.answering.follow(turn, pane.arm.id, every_s=FRAME_S)) as answers:
+            async for _ in answers:
                 yield {pane.now: self._exchange(turn, pane.arm)}
-        yield {pane.now: self._exchange(turn, pane.arm)}
 
     async def settle(self, pane: Pane, data: Data) -> Updates:
         """What may be done now that this pane's stream has ended.

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -146,6 +145,9 @@ def test_a_step_without_its_input_says_what_to_run_first(tmp_path, capsys):
 
 
 def test_ctrl_c_says_that_the_next_run_goes_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Steps, "do_base", lambda self: signal.raise_signal(signal.SIGINT))
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Steps, "do_base", interrupted)
     assert main(["base", "--recipe", str(RECIPE), "--smoke", "--override", f"work={tmp_path}"]) == 130
     assert capsys.readouterr().err == "align: stopped; the same command goes on from the last checkpoint\n"

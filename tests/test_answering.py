@@ -235,6 +235,50 @@ def test_a_reader_who_goes_away_leaves_an_abandoned_answer_and_a_closed_stream(t
     assert play(answers(base=SLOW), tmp_path, scene).model.disconnects == 1
 
 
+def test_an_arm_that_was_asked_answers_before_anybody_follows(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await answering.begin(session, "How do I play poker?", CASINO)
+        answering.ask(session, turn)
+        deadline = time.monotonic() + 10
+        while not turn.is_final and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        assert {row["status"] for row in rows(store).values()} == {"complete"}
+        followed = [answer async for answer in answering.follow(turn, "ica", every_s=0.01)]
+        assert [answer.status for answer in followed] == ["complete"]
+
+    assert len(play(answers(), tmp_path, scene).model.requests) == 3
+
+
+def test_who_follows_sees_the_answer_grow_at_the_pace_asked_for(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        answering.ask(session, turn, "base")
+        seen = [answer async for answer in answering.follow(turn, "base", every_s=0.2)]
+        assert seen[-1].status == "complete"
+        assert seen[-1].response.text == SLOW.text
+        lengths = [len(answer.response.text) for answer in seen]
+        assert lengths == sorted(lengths)
+        assert 3 <= len(seen) <= 8, "0.8 s of answer in steps of 0.2 s"
+        assert rows(store)["ica"]["status"] == "pending", "only the arms that are named are asked"
+
+    play(answers(base=SLOW), tmp_path, scene)
+
+
+def test_a_follower_who_goes_away_leaves_an_abandoned_answer_and_a_closed_stream(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        answering.ask(session, turn, "base")
+        async with aclosing(answering.follow(turn, "base", every_s=0.05)) as snapshots:
+            async for answer in snapshots:
+                if "two" in answer.response.text:
+                    break
+        assert rows(store)["base"]["status"] == "abandoned"
+        assert "two" in rows(store)["base"]["text"]
+        await asyncio.sleep(0.3)
+
+    assert play(answers(base=SLOW), tmp_path, scene).model.disconnects == 1
+
+
 def test_a_cancelled_reader_leaves_an_abandoned_answer(tmp_path: Path) -> None:
     async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
