@@ -27,7 +27,7 @@ from evaluation.judgement import Judgement
 from evaluation.report import SplitReport, build_report, print_report, write_scores
 from evaluation.response import Response
 from evaluation.run import Job, RunError, narrow, plan, run_facts, run_jobs, unfinished
-from evaluation.serving import Serving, ServingError, attest, open_endpoint
+from evaluation.serving import Serving, ServingError, attest_servers, open_endpoint
 from presets.profile import Profile, load_profile
 from presets.safety_config import SafetyConfig, find_safety_config
 from presets.yaml_file import PresetError
@@ -132,7 +132,7 @@ def _answer(profile: Profile, journal: Journal, todo: Sequence[Job], *, done: in
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Serving(profile, log_folder=log_folder) as serving:
         _wait_ready(serving, console)
-        for warning in asyncio.run(_attest(profile, serving)):
+        for warning in asyncio.run(attest_servers(serving, [server.id for server in profile.servers])):
             console.print(f"warning: {warning}", style="yellow", markup=False)
         with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
             bar = progress.add_task("answers judged", total=done + len(todo), completed=done)
@@ -149,14 +149,6 @@ def _wait_ready(serving: Serving, console: Console) -> None:
             words.update("; ".join(f"server {status.id}: {status.detail}" for status in waiting))
             time.sleep(0.1)
     serving.wait_ready(0)
-
-
-async def _attest(profile: Profile, serving: Serving) -> list[str]:
-    warnings = []
-    for server in profile.servers:
-        async with open_endpoint(serving, server.id) as endpoint:
-            warnings += await attest(endpoint, profile, server_id=server.id)
-    return warnings
 
 
 def _verdict_on(report: Sequence[SplitReport], journal: Journal, jobs: Sequence[Job], items: Sequence[Item]) -> int:

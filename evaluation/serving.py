@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,7 +32,7 @@ from evaluation.vllm_process import (
 )
 from presets.profile import Profile, Server
 
-__all__ = ["Serving", "ServerStatus", "ServingError", "State", "attest", "open_endpoint"]
+__all__ = ["Serving", "ServerStatus", "ServingError", "State", "attest", "attest_servers", "open_endpoint"]
 
 State = Literal["starting", "ready", "restarting", "failed", "stopped"]
 
@@ -359,3 +359,12 @@ def open_endpoint(serving: Serving, server_id: str) -> Endpoint:
     """Return a client to one of the servers; use it in `async with`. Raises `KeyError`."""
     key = serving.profile.server(server_id).api_key
     return Endpoint(serving.base_url(server_id), key or NO_KEY)
+
+
+async def attest_servers(serving: Serving, server_ids: Iterable[str]) -> list[str]:
+    """Return what is wrong with the adapters behind these servers, in plain words; see `evaluation.canary.attest`."""
+    warnings: list[str] = []
+    for server_id in server_ids:
+        async with open_endpoint(serving, server_id) as endpoint:
+            warnings += await attest(endpoint, serving.profile, server_id=server_id)
+    return warnings

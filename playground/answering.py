@@ -18,7 +18,7 @@ from evaluation.judge import Judge
 from evaluation.judgement import Judgement
 from evaluation.provenance import Provenance
 from evaluation.response import Response, Status
-from evaluation.serving import ServerStatus, Serving, attest, open_endpoint
+from evaluation.serving import ServerStatus, Serving, attest_servers, open_endpoint
 from evaluation.store import Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording
@@ -89,8 +89,13 @@ class Answering:
 
     @property
     def takes_prompts(self) -> bool:
-        """True unless a server that an arm needs is starting. One that is away is the matter of its own arms only."""
-        return not any(self._is_starting(arm) for arm in self.arms.values())
+        """True unless a server that an arm needs is starting, or being checked. One that is away matters to its own arms."""
+        return not self.is_checking and not any(self._is_starting(arm) for arm in self.arms.values())
+
+    @property
+    def is_checking(self) -> bool:
+        """True while the arms are checked; the first requests to a server are its slowest, so prompts would wait."""
+        return self._attestation is not None and not self._attestation.done()
 
     def warnings(self) -> list[str] | None:
         """What is wrong with the arms' servers, in plain words; None while that is being found out.
@@ -99,9 +104,10 @@ class Answering:
         first verdict then need not wait. Needs a running event loop.
         """
         if self._attestation is None and self.is_ready:
-            self._attestation = asyncio.create_task(self._attest())
+            servers = sorted({arm.server for arm in self.arms.values()})
+            self._attestation = asyncio.create_task(attest_servers(self._serving, servers))
             self._warming = asyncio.create_task(self._warm_judge())
-        if self._attestation is None or not self._attestation.done():
+        if self._attestation is None or self.is_checking:
             return None
         if failure := self._attestation.exception():
             return [wording.unattested(failure)]
@@ -114,7 +120,7 @@ class Answering:
         """
         prompt = session.check_prompt(prompt)
         if not self.takes_prompts:
-            raise NotNow(wording.STILL_STARTING)
+            raise NotNow(wording.STILL_CHECKING if self.is_checking else wording.STILL_STARTING)
         with session.opening():
             return await asyncio.to_thread(self._write_turn, session, prompt, config)
 
@@ -157,20 +163,19 @@ class Answering:
         for arm_id in arm_ids or turn.answers:
             _keep(self._asking, turn.answers[arm_id].response_id, self._exhaust(session, turn, arm_id))
 
-    async def follow(self, turn: Turn, arm_id: str, *, every_s: float) -> AsyncGenerator[Answer, None]:
-        """The answer of an arm that was asked, each `every_s` seconds while it grows; the last one is final.
+    async def follow(self, turn: Turn, *arm_ids: str, every_s: float) -> AsyncGenerator[Turn, None]:
+        """The turn each `every_s` seconds, and at each arm's end, until the answers of these arms are final.
 
-        Closing the generator before that ends the answer, as abandoned.
+        Closing the generator before that ends the answers that are not final, as abandoned.
         """
-        task = self._asking.get(turn.answers[arm_id].response_id)
+        tasks = waiting = {task for arm in arm_ids if (task := self._asking.get(turn.answers[arm].response_id))}
         try:
-            while task is not None and not task.done():
-                await asyncio.wait({task}, timeout=every_s)
-                yield turn.answers[arm_id]
+            while waiting:
+                _, waiting = await asyncio.wait(waiting, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+                yield turn
         finally:
-            if task is not None:
-                await _cancelled(task)
-        yield turn.answers[arm_id]
+            await _cancelled(*tasks)
+        yield turn
 
     async def _exhaust(self, session: Session, turn: Turn, arm_id: str) -> None:
         async with aclosing(self.answer(session, turn, arm_id)) as answers:
@@ -340,13 +345,6 @@ class Answering:
         status = self._server_status(server_id)
         if status.state in AWAY:
             raise EndpointError(wording.server_away(status), retryable=True)
-
-    async def _attest(self) -> list[str]:
-        warnings: list[str] = []
-        for server_id in sorted({arm.server for arm in self.arms.values()}):
-            async with open_endpoint(self._serving, server_id) as endpoint:
-                warnings += await attest(endpoint, self.profile, server_id=server_id)
-        return warnings
 
 
 def _keep(tasks: dict[str, asyncio.Task[None]], key: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -1,14 +1,18 @@
 """The tab where arms are compared: config, prompt, one pane per arm, verdicts, vote, the session's scores.
 
-Handlers take their inputs keyed by component and return the same. The panes stream at once because one event prepares
-the turn and each pane hangs on its success: listeners on one button would run one after the other in the browser.
+Handlers take their inputs keyed by component and return the same. One event carries a whole turn: it takes the prompt,
+shows all arms' answers as they grow, opens what may be done next, and brings the verdicts. Every further event would
+cost a way to the server and back, and listeners on one button would run one after the other in the browser.
 Stopping sets a flag on the server; nothing is cancelled from the browser.
+
+The browser pays milliseconds for every component that an update names without a value, so updates name what changes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,12 +35,22 @@ FRAME_S = 0.05
 POLL_S = 1.0
 """Seconds between two looks at the servers, until they are ready."""
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "show_progress_on": []}
+"""With nothing to show progress on: else gradio updates all that an event may write at each of its messages."""
+
 AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False}
 UNLIMITED: dict[str, Any] = {**PRIVATE, "concurrency_limit": None, "trigger_mode": "multiple"}
+"""An event lives as long as its verdicts take; the next prompt need not wait for those."""
 
-LEAVE_PROMPT = "() => document.querySelector('#prompt textarea')?.blur()"
-"""The script that takes the focus out of the prompt box, where the vote's keys would be typed."""
+
+LEAVE_PROMPT = "(...values) => { document.querySelector('#prompt textarea')?.blur(); return values; }"
+RETURN_TO_PROMPT = """(...values) => {
+  const box = document.querySelector('#prompt textarea');
+  if (box?.value) box.focus();
+  return values;
+}"""
+"""Scripts that hand an event's inputs on. A prompt box with the focus would swallow the keys of the vote, so only one whose
+prompt was not taken gets it back."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,8 @@ class Compare:
                 elem_id="prompt",
             )
             with gr.Row(elem_id="ask-buttons"):
-                ready = self.answering.is_ready
-                self.send = gr.Button(wording.SEND, variant="primary", interactive=ready, elem_id="send", min_width=90)
+                # The first look at the servers opens it: only then is it known whether the arms are being checked.
+                self.send = gr.Button(wording.SEND, variant="primary", interactive=False, elem_id="send", min_width=90)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", min_width=90)
                 self.new = gr.Button(wording.NEW, variant="secondary", elem_id="new", min_width=90)
             self.examples = self._build_examples()
@@ -124,26 +138,16 @@ class Compare:
         gr.on(drafted, draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
     def _wire_turn(self) -> None:
-        data = {self.session, self.prompt, *self.picker.inputs}
-        asked = gr.on([self.send.click, self.prompt.submit], self.begin, data, self._turn_outputs, **PRIVATE)
-        asked.success(None, None, None, js=LEAVE_PROMPT, **PRIVATE)
-        asked.failure(self.refused, data, [self.picker.error, self.picker.preview, self.timer], **AT_ONCE)
+        data, shown = {self.session, self.prompt, *self.picker.inputs}, self._turn_outputs
+        asked = gr.on([self.send.click, self.prompt.submit], self.converse, data, shown, js=LEAVE_PROMPT, **UNLIMITED)
+        shown = [self.picker.error, self.picker.preview, self.servers, self.timer]
+        asked.failure(self.refused, data, shown, js=RETURN_TO_PROMPT, **AT_ONCE)
         for pane in self.panes:
-            self._wire_answer(asked.success, pane)
-            again = pane.retry.click(partial(self.retry, pane), {self.session}, self._turn_outputs, **PRIVATE)
-            self._wire_answer(again.success, pane)
+            pane.retry.click(partial(self.retry, pane), {self.session}, self._turn_outputs, **UNLIMITED)
         self.stop.click(self.stop_all, {self.session}, self._gates, **AT_ONCE)
         self.new.click(self.start_over, {self.session}, self._turn_outputs, **AT_ONCE)
         for words, button in self.examples.items():
             button.click(None, None, self.prompt, js=_filling(words), **PRIVATE)
-
-    def _wire_answer(self, after: Callable[..., Any], pane: Pane) -> None:
-        """Stream the pane's answer; then open what may be done next, and have the answer judged."""
-        name, data = pane.arm.id, {self.session}
-        streamed = after(partial(self.stream, pane), data, pane.now, concurrency_id=f"stream-{name}", **UNLIMITED)
-        streamed.then(partial(self.settle, pane), data, self._gates, **AT_ONCE)
-        shown = [pane.past, pane.now, self.scores]
-        streamed.then(partial(self.judge, pane), data, shown, concurrency_id=f"judge-{name}", **UNLIMITED)
 
     def _wire_vote(self) -> None:
         data, shown = {self.session, self.ballot.reason}, [*self.ballot.outputs, self.announcement]
@@ -153,8 +157,9 @@ class Compare:
 
     @property
     def polling(self) -> dict[str, Any]:
-        """How an event that looks at the servers is wired, beside its handler `poll`."""
-        return {"inputs": {self.session}, "outputs": [self.servers, self.timer, self.send], **AT_ONCE}
+        """How an event that looks at the servers is wired, beside its handler, `arrive` or `poll`."""
+        shown = [self.session, self.servers, self.timer, self.send]
+        return {"inputs": {self.session}, "outputs": shown, **AT_ONCE}
 
     @property
     def _gates(self) -> list[Any]:
@@ -167,18 +172,22 @@ class Compare:
     def _turn_outputs(self) -> list[Any]:
         """What another turn changes."""
         shown = [component for pane in self.panes for component in (pane.past, pane.now)]
-        return [self.session, self.prompt, self.ballot.reason, *shown, self.picker.error, *self._gates]
+        return [self.session, self.prompt, self.ballot.reason, *shown, self.picker.error, *self._gates, self.scores]
 
     def close_session(self, session_id: str | None) -> None:
         """Forget a session whose page was closed; what it left unfinished becomes abandoned."""
         if (session := self.sessions.close(session_id)) is not None:
             self.answering.abandon(session)
 
+    async def arrive(self, data: Data) -> Updates:
+        """A page was opened: its session gets its id, before a double click could begin two of them; and see `poll`."""
+        return {self.session: data[self.session] or Session().id, **await self.poll(data)}
+
     async def poll(self, data: Data) -> Updates:
         """How the servers are doing; the clock stops when they are ready and the arms were checked."""
         busy = self.sessions.open(data[self.session]).is_busy
-        send = {} if busy else {self.send: gr.update(interactive=self.answering.takes_prompts)}
-        return {**self._server_updates(), **send}
+        updates = self._server_updates()
+        return updates if busy else {**updates, self.send: gr.update(interactive=self.answering.takes_prompts)}
 
     async def choose(self, data: Data) -> Updates:
         """Another config: it is shown, and the conversation starts over."""
@@ -191,61 +200,65 @@ class Compare:
             session.start_over()
         return self._turn_updates(session)
 
-    async def begin(self, data: Data) -> Updates:
-        """A new turn, written down and asked; each pane's stream follows on success."""
+    async def converse(self, data: Data) -> AsyncGenerator[Updates, None]:
+        """A new turn, written down and asked; the arms' answers, what may be done next, and the verdicts follow."""
         session = self.sessions.open(data[self.session])
+        self.sessions.keep(session)
+        before, had_turns = self._gates_of(session), bool(session.turns)
         with told():
             config = self.picker.config(data)
             turn = await self.answering.begin(session, data[self.prompt] or "", config)
         self.answering.ask(session, turn)
-        self.sessions.keep(session)
-        return {**self._turn_updates(session), self.prompt: "", self.ballot.reason: "", self.picker.error: ""}
+        first: Updates = {self.session: session.id, self.prompt: ""}
+        for pane in self.panes:
+            first |= self._pane_updates(pane, session, past=had_turns)
+        yield first
+        changed = {gate: update for gate, update in self._gates_of(session).items() if update != before[gate]}
+        yield {**changed, self.ballot.reason: "", self.picker.error: ""}
+        async with aclosing(self._answers(session, turn, self.panes)) as answers:
+            async for updates in answers:
+                yield updates
 
     async def refused(self, data: Data) -> Updates:
         """What is wrong with the config, beside it; and the clock runs again when a server has gone away."""
-        return {**self.picker.draft(data, complain=True), self.timer: gr.Timer(active=not self.answering.is_ready)}
+        return {**self.picker.draft(data, complain=True), **self._server_updates()}
 
-    async def retry(self, pane: Pane, data: Data) -> Updates:
-        """A new attempt of one arm; its stream follows on success."""
+    async def retry(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
+        """A new attempt of one arm; see `converse`."""
         session = self.sessions.open(data[self.session])
         with told():
             turn = await self.answering.retry(session, pane.arm.id)
         self.answering.ask(session, turn, pane.arm.id)
-        return {**self._pane_updates(pane, session), **self._gate_updates(session)}
+        yield {pane.now: self._exchange(turn, pane.arm), **self._gate_updates(session)}
+        async with aclosing(self._answers(session, turn, [pane])) as answers:
+            async for updates in answers:
+                yield updates
 
-    async def stream(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
-        """The arm's answer as it grows, at most 20 times a second."""
-        session = self.sessions.open(data[self.session])
-        turn = session.turn
-        if turn is None:
-            return
-        async with aclosing(self.answering.follow(turn, pane.arm.id, every_s=FRAME_S)) as answers:
-            async for _ in answers:
-                yield {pane.now: self._exchange(turn, pane.arm)}
-
-    async def settle(self, pane: Pane, data: Data) -> Updates:
-        """What may be done now that this pane's stream has ended.
-
-        Only the last pane opens the gates: the panes' updates may reach the browser in any order.
-        """
-        session = self.sessions.open(data[self.session])
-        turn = session.turn
-        if turn is None:
-            return {}
-        turn.delivered.add(pane.arm.id)
-        own = {pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id))}
-        return {**own, **(self._gate_updates(session) if turn.is_over else {})}
-
-    async def judge(self, pane: Pane, data: Data) -> Updates:
-        """The verdict on the arm's answer, under it; the last verdict that was awaited brings the scores with it."""
-        session = self.sessions.open(data[self.session])
-        for turn in list(session.turns):
-            await self.answering.judge(turn, pane.arm.id)
+    async def _answers(self, session: Session, turn: Turn, panes: Sequence[Pane]) -> AsyncGenerator[Updates, None]:
+        """These panes' answers as they grow, at most 20 times a second; the gates once all are over; the verdicts."""
+        by_arm = {pane.arm.id: pane for pane in panes}
+        async with aclosing(self.answering.follow(turn, *by_arm, every_s=FRAME_S)) as frames:
+            async for _ in frames:
+                if frame := self._frame(turn, panes):
+                    yield frame
+        if turn.is_over:
+            yield self._gate_updates(session)
+        for verdict in asyncio.as_completed([self.answering.judge(turn, arm_id) for arm_id in by_arm]):
+            pane = by_arm[(await verdict).arm_id]
+            yield self._pane_updates(pane, session, past=turn is not session.turn)
         with told():
-            scores = (
-                {} if session.awaits_judgement else {self.scores: self._scores(await self.answering.standings(session))}
-            )
-        return {**self._pane_updates(pane, session), **scores}
+            yield {self.scores: self._scores(await self.answering.standings(session))}
+
+    def _frame(self, turn: Turn, panes: Sequence[Pane]) -> Updates:
+        """The panes that are not delivered yet; one whose answer is final is so now, and may be asked again."""
+        updates: Updates = {}
+        for pane in panes:
+            if pane.arm.id not in turn.delivered:
+                updates[pane.now] = self._exchange(turn, pane.arm)
+                if turn.answers[pane.arm.id].is_final:
+                    turn.delivered.add(pane.arm.id)
+                    updates |= {pane.retry: gr.update(visible=True)} if _may_retry(turn, pane.arm.id) else {}
+        return updates
 
     async def stop_all(self, data: Data) -> Updates:
         """Stop every arm, on the servers too; each pane's own stream then ends.
@@ -255,7 +268,7 @@ class Compare:
         session = self.sessions.open(data[self.session])
         turn = session.turn
         if turn is None or turn.is_over:
-            return {}
+            return gr.skip()
         if turn.is_final:
             turn.delivered.update(turn.answers)
             return self._gate_updates(session)
@@ -280,14 +293,20 @@ class Compare:
     def _turn_updates(self, session: Session) -> Updates:
         updates: Updates = {self.session: session.id}
         for pane in self.panes:
-            updates |= self._pane_updates(pane, session)
+            updates |= self._pane_updates(pane, session, past=True)
         return {**updates, **self._gate_updates(session)}
 
-    def _pane_updates(self, pane: Pane, session: Session) -> Updates:
-        past = "".join(self._exchange(turn, pane.arm) for turn in session.turns[:-1])
-        return {pane.past: past, pane.now: self._exchange(session.turn, pane.arm)}
+    def _pane_updates(self, pane: Pane, session: Session, *, past: bool) -> Updates:
+        """The pane's turn on show, and with `past` the turns before it."""
+        updates: Updates = {pane.now: self._exchange(session.turn, pane.arm)}
+        if past:
+            updates[pane.past] = "".join(self._exchange(turn, pane.arm) for turn in session.turns[:-1])
+        return updates
 
     def _gate_updates(self, session: Session) -> Updates:
+        return {**self._server_updates(), **self._gates_of(session)}
+
+    def _gates_of(self, session: Session) -> Updates:
         free, turn = not session.is_busy, session.turn
         gates = (self.new, self.picker.choice)
         return {
@@ -296,14 +315,14 @@ class Compare:
             **{pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id)) for pane in self.panes},
             **self.ballot.updates(turn),
             self.announcement: wording.turn_over(turn) if turn is not None and turn.is_over else "",
-            **self._server_updates(),
         }
 
     def _server_updates(self) -> Updates:
         warnings = self.answering.warnings()
         running = not self.answering.is_ready or warnings is None
-        statuses = markup.servers(self.answering.status(), warnings or [])
-        return {self.servers: statuses, self.timer: gr.Timer(active=running)}
+        is_checking = self.answering.is_checking
+        statuses = markup.servers(self.answering.status(), warnings or [], is_checking=is_checking)
+        return {self.servers: statuses, self.timer: gr.update(active=running)}
 
     def _exchange(self, turn: Turn | None, arm: Arm) -> str:
         return markup.exchange(turn, arm, self.choices.taxonomy, self.answering.profile)

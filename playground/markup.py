@@ -85,12 +85,12 @@ def footer() -> str:
     return f'<footer class="foot"><p class="keys">{keys}</p><p>{escape(wording.STORED)}</p></footer>'
 
 
-def servers(statuses: Sequence[ServerStatus], warnings: Sequence[str]) -> str:
-    """How the servers are doing, and what is wrong with their arms."""
+def servers(statuses: Sequence[ServerStatus], warnings: Sequence[str], *, is_checking: bool = False) -> str:
+    """How the servers are doing, and what is wrong with their arms, or that this is being found out."""
+    lines = [(s.state, f"Server <b>{escape(s.id)}</b> {escape(wording.server_state(s))}") for s in statuses]
+    lines += [("starting", escape(wording.CHECKING))] if is_checking else []
     rows = "".join(
-        f'<p class="server {status.state}"><span class="dot"></span><span>Server <b>{escape(status.id)}</b> '
-        f"{escape(wording.server_state(status))}</span></p>"
-        for status in statuses
+        f'<p class="server {state}"><span class="dot"></span><span>{words}</span></p>' for state, words in lines
     )
     return f'<div class="servers">{rows}{"".join(notice(words, kind="bad") for words in warnings)}</div>'
 

@@ -72,7 +72,7 @@ def build_page(
         gr.HTML(markup.header(profile))
         compare = Compare(answering, choices)
         gr.HTML(markup.footer())
-        blocks.load(compare.poll, **compare.polling)
+        blocks.load(compare.arrive, **compare.polling)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
     return Page(blocks, compare)
 

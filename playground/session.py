@@ -132,11 +132,6 @@ class Session:
         finally:
             self.is_opening = False
 
-    @property
-    def awaits_judgement(self) -> bool:
-        """True while a complete answer of this conversation has no verdict yet."""
-        return any(answer.awaits_judgement for turn in self.turns for answer in turn.answers.values())
-
     def check_prompt(self, prompt: str) -> str:
         """The prompt without the white space around it. Raises `NotNow` when it cannot be sent now."""
         if self.is_busy:
@@ -206,11 +201,11 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
 
     def open(self, session_id: str | None) -> Session:
-        """The session with this id, or a new one when there is none (a first visit, or a page from before a restart).
+        """The session with this id, or a new one when none is held (a first prompt, or a page from before a restart).
 
         A new one is not held here until it is kept: many pages are only looked at.
         """
-        return self._sessions.get(session_id or "") or Session()
+        return self._sessions.get(session_id or "") or Session(**({"id": session_id} if session_id else {}))
 
     def keep(self, session: Session) -> None:
         """Hold a session, so that `open` finds it again."""

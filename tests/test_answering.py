@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -243,8 +243,8 @@ def test_an_arm_that_was_asked_answers_before_anybody_follows(tmp_path: Path) ->
         while not turn.is_final and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         assert {row["status"] for row in rows(store).values()} == {"complete"}
-        followed = [answer async for answer in answering.follow(turn, "ica", every_s=0.01)]
-        assert [answer.status for answer in followed] == ["complete"]
+        followed = [each.answers["ica"].status async for each in answering.follow(turn, "ica", every_s=0.01)]
+        assert followed == ["complete"]
 
     assert len(play(answers(), tmp_path, scene).model.requests) == 3
 
@@ -253,7 +253,7 @@ def test_who_follows_sees_the_answer_grow_at_the_pace_asked_for(tmp_path: Path) 
     async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
         answering.ask(session, turn, "base")
-        seen = [answer async for answer in answering.follow(turn, "base", every_s=0.2)]
+        seen = [each.answers["base"] async for each in answering.follow(turn, "base", every_s=0.2)]
         assert seen[-1].status == "complete"
         assert seen[-1].response.text == SLOW.text
         lengths = [len(answer.response.text) for answer in seen]
@@ -264,16 +264,28 @@ def test_who_follows_sees_the_answer_grow_at_the_pace_asked_for(tmp_path: Path) 
     play(answers(base=SLOW), tmp_path, scene)
 
 
-def test_a_follower_who_goes_away_leaves_an_abandoned_answer_and_a_closed_stream(tmp_path: Path) -> None:
+def test_who_follows_several_arms_sees_each_end_at_once(tmp_path: Path) -> None:
     async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
-        answering.ask(session, turn, "base")
-        async with aclosing(answering.follow(turn, "base", every_s=0.05)) as snapshots:
-            async for answer in snapshots:
-                if "two" in answer.response.text:
+        answering.ask(session, turn)
+        follower = answering.follow(turn, *turn.answers, every_s=60)
+        final = [{arm for arm, answer in each.answers.items() if answer.is_final} async for each in follower]
+        assert "base" not in final[0]
+        assert final[-1] == set(turn.answers)
+
+    play(answers(base=SLOW), tmp_path, scene)
+
+
+def test_a_follower_who_goes_away_leaves_abandoned_what_is_not_final_and_its_stream_closed(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        turn = await answering.begin(session, "Count.", CASINO)
+        answering.ask(session, turn, "base", "ica")
+        async with aclosing(answering.follow(turn, "base", "ica", every_s=0.05)) as turns:
+            async for each in turns:
+                if "three" in each.answers["base"].response.text and each.answers["ica"].is_final:
                     break
-        assert rows(store)["base"]["status"] == "abandoned"
-        assert "two" in rows(store)["base"]["text"]
+        assert {arm: rows(store)[arm]["status"] for arm in ("base", "ica")} == {"base": "abandoned", "ica": "complete"}
+        assert "three" in rows(store)["base"]["text"]
         await asyncio.sleep(0.3)
 
     assert play(answers(base=SLOW), tmp_path, scene).model.disconnects == 1
@@ -473,6 +485,45 @@ def test_two_prompts_at_once_are_one_turn(tmp_path: Path) -> None:
         results = await asyncio.gather(*prompts, return_exceptions=True)
         assert sorted(type(result).__name__ for result in results) == ["NotNow", "Turn"]
 
+    play(answers(), tmp_path, scene)
+
+
+def test_no_prompt_is_taken_while_the_arms_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        checked = asyncio.Event()
+
+        async def attest_servers(serving: Serving, server_ids: Iterable[str]) -> list[str]:
+            await checked.wait()
+            return [f"{server_id} is odd" for server_id in server_ids]
+
+        monkeypatch.setattr("playground.answering.attest_servers", attest_servers)
+        assert (answering.takes_prompts, answering.is_checking) == (True, False), "nobody has asked for the check yet"
+        assert answering.warnings() is None
+        assert (answering.takes_prompts, answering.is_checking) == (False, True)
+        with pytest.raises(NotNow):
+            await answering.begin(session, "How do I play poker?", CASINO)
+        checked.set()
+        while answering.warnings() is None:
+            await asyncio.sleep(0.01)
+        assert answering.warnings() == ["main is odd"]
+        await answering.begin(session, "How do I play poker?", CASINO)
+
+    play(answers(), tmp_path, scene)
+
+
+def test_a_check_that_breaks_down_is_a_warning_and_prompts_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def attest_servers(serving: Serving, server_ids: Iterable[str]) -> list[str]:
+        raise RuntimeError("no luck")
+
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        while (warnings := answering.warnings()) is None:
+            await asyncio.sleep(0.01)
+        assert ["RuntimeError" in warning for warning in warnings] == [True]
+        await answering.begin(session, "How do I play poker?", CASINO)
+
+    monkeypatch.setattr("playground.answering.attest_servers", attest_servers)
     play(answers(), tmp_path, scene)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -218,6 +220,88 @@ def test_keys_vote_right_after_enter_but_never_in_text_fields_and_votes_are_kept
         page.wait_for_timeout(300)
         votes = query(parts, "SELECT outcome, best FROM votes ORDER BY revision")
         assert votes == [("best", "cosalign"), ("tie", None), ("all_bad", None)]
+
+
+def test_after_enter_the_focus_has_left_the_prompt_and_a_refusal_brings_it_back(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with on_stage(browser, answers(), tmp_path) as (page, parts):
+        prompt = page.locator("#prompt textarea")
+        page.locator("#config-choice input").click()
+        page.get_by_role("option", name=wording.OWN).click()
+        ask(page, "How do I play poker?")
+        expect(page.locator("#config-error")).to_contain_text("Title")
+        expect(prompt).to_be_focused()
+        expect(prompt).to_have_value("How do I play poker?")
+        assert parts.model.requests == []
+        page.locator("#config-choice input").click()
+        page.get_by_role("option", name="Casino").click()
+        expect(page.locator("#config-error")).to_have_text("")
+        ask(page, "How do I play poker?")
+        expect(prompt).not_to_be_focused()
+        wait_until_over(page)
+        expect(page.locator(".now .verdict")).to_have_count(3)
+        expect(prompt).not_to_be_focused()
+
+
+def test_two_clicks_at_once_on_a_fresh_page_are_one_turn(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_stage(browser, answers(), tmp_path) as (page, parts):
+        begin_turn = parts.store.begin_turn
+
+        def slowly(*arguments: object, **options: object) -> object:
+            time.sleep(0.5)
+            return begin_turn(*arguments, **options)
+
+        monkeypatch.setattr(parts.store, "begin_turn", slowly)
+        page.fill("#prompt textarea", "How do I play poker?")
+        page.locator("#send").dblclick()
+        wait_until_over(page)
+        page.wait_for_timeout(1000)
+        assert query(parts, "SELECT count(*) FROM turns") == [(1,)]
+
+
+def test_stop_with_nothing_to_stop_changes_nothing_and_is_no_error(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, answers(), tmp_path) as (page, _):
+        answered: list[int] = []
+        page.on("response", lambda response: answered.append(response.status))
+        page.locator("#stop").click()
+        page.wait_for_timeout(300)
+        ask(page, "How do I play poker?")
+        wait_until_over(page)
+        page.locator("#stop").click()
+        page.wait_for_timeout(300)
+        assert set(answered) == {200}
+        expect(page.locator("#announcement")).to_contain_text("All answers are ready")
+        expect(page.locator("#vote-tie")).to_be_enabled()
+
+
+def test_a_page_whose_arms_are_being_checked_says_so_and_takes_no_prompt_yet(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+
+    async def attest_servers(*_: object) -> list[str]:
+        while not may_end.is_set():
+            await asyncio.sleep(0.05)
+        return []
+
+    monkeypatch.setattr("playground.answering.attest_servers", attest_servers)
+    with stage(answers(), tmp_path) as parts, launched(parts) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        expect(page.locator("#servers")).to_contain_text(wording.CHECKING)
+        expect(page.locator("#send")).to_be_disabled()
+        ask(page, "How do I play poker?")
+        expect(page.get_by_test_id("toast-body")).to_contain_text(wording.STILL_CHECKING)
+        expect(page.locator("#prompt textarea")).to_have_value("How do I play poker?")
+        may_end.set()
+        expect(page.locator("#send")).to_be_enabled()
+        expect(page.locator("#servers")).not_to_contain_text(wording.CHECKING)
+        page.locator("#send").click()
+        wait_until_over(page)
+        assert query(parts, "SELECT count(*) FROM turns") == [(1,)]
 
 
 def test_two_visitors_never_see_each_other(browser: Browser, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -13,34 +14,63 @@ import gradio as gr
 import pytest
 
 from evaluation.judge import open_judge
+from evaluation.judgement import Judgement
+from evaluation.response import Response
 from evaluation.scripted import ScriptedReply
 from evaluation.store import Store
 from playground import wording
-from playground.compare import Compare, Pane
+from playground.answering import JudgeFactory
+from playground.compare import Compare
 from playground.page import Page, build_page
 from playground.picker import Choices
 from presets.profile import JudgeChoice, load_profile
 from presets.risk_taxonomy import load_taxonomy
-from presets.safety_config import load_safety_configs
-from tests.stage import ANSWER, Script, answers, stage
+from presets.safety_config import SafetyConfig, load_safety_configs
+from tests.stage import ANSWER, Script, answers, asked_by, stage
 
 Data = dict
+Updates = dict
 Scene = Callable[[Compare, Store], Awaitable[None]]
 
+FAILS = ScriptedReply("", status=500, error="no")
 
-def play(script: Script, folder: Path, scene: Scene) -> None:
-    """Run the scene in the page over a scripted server."""
+
+def play(
+    script: Script, folder: Path, scene: Scene, *, judge: JudgeFactory | None = None, is_checked: bool = True
+) -> None:
+    """Run the scene in the page over a scripted server, once its arms were checked unless `is_checked` is False."""
     with stage(script, folder) as parts:
-        judge = partial(open_judge, parts.profile, parts.serving)
+        judge = judge or partial(open_judge, parts.profile, parts.serving)
         compare = build_page(parts.profile, parts.serving, judge, parts.store).compare
 
         async def run() -> None:
             try:
+                if is_checked:
+                    await checked(compare)
                 await scene(compare, parts.store)
             finally:
                 await compare.answering.close()
 
         asyncio.run(run())
+
+
+async def checked(compare: Compare) -> None:
+    """Return once the arms were checked; no prompt is taken before."""
+    while compare.answering.warnings() is None:
+        await asyncio.sleep(0.01)
+
+
+class PatientJudge:
+    """A judge that waits until `may_judge` is set, and then finds everything good."""
+
+    name = "patient"
+
+    def __init__(self) -> None:
+        self.may_judge = asyncio.Event()
+
+    async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+        await self.may_judge.wait()
+        return Judgement("patient", rating=3, categories=frozenset(), safe=True)
 
 
 @pytest.fixture
@@ -59,18 +89,33 @@ def inputs(compare: Compare, **values: object) -> Data:
     return data | {named[name]: value for name, value in values.items()}
 
 
+async def first(events: AsyncGenerator[Updates, None], count: int = 2) -> Updates:
+    """What the page shows after an event's first updates: with two, a turn has begun and its gates are closed."""
+    shown: Updates = {}
+    for _ in range(count):
+        shown |= await anext(events)
+    return shown
+
+
+async def rest(events: AsyncGenerator[Updates, None]) -> Updates:
+    """What the page shows of an event once it is over."""
+    shown: Updates = {}
+    async for updates in events:
+        shown |= updates
+    return shown
+
+
 async def run_turn(compare: Compare, **values: object) -> str:
-    """Send a prompt, let every pane finish, judge; returns the session's id."""
-    session = (await compare.begin(inputs(compare, **values)))[compare.session]
-    data = inputs(compare, session=session)
+    """Send a prompt, and wait for every answer and verdict; returns the session's id."""
+    return (await rest(compare.converse(inputs(compare, **values))))[compare.session]
 
-    async def watch(pane: Pane) -> None:
-        async for _ in compare.stream(pane, data):
-            pass
-        await asyncio.gather(compare.settle(pane, data), compare.judge(pane, data))
 
-    await asyncio.gather(*(watch(pane) for pane in compare.panes))
-    return session
+def opens(compare: Compare, updates: Updates) -> bool:
+    """True when these updates let the next prompt be sent; then they must open the vote, too."""
+    gates = (compare.send, compare.new, compare.picker.choice, compare.ballot.outputs[-1])
+    opened = {gate in updates and updates[gate]["interactive"] for gate in gates}
+    assert len(opened) == 1
+    return opened == {True}
 
 
 def value(update: object) -> object:
@@ -80,7 +125,9 @@ def value(update: object) -> object:
 
 def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        updates = await compare.begin(inputs(compare))
+        assert not any(button.interactive for button in compare.ballot.buttons), "before the first turn"
+        session = await run_turn(compare)
+        updates = await first(compare.converse(inputs(compare, session=session)))
         assert updates[compare.prompt] == ""
         assert [updates[gate]["interactive"] for gate in (compare.send, compare.new)] == [False, False]
         assert not any(updates[button]["interactive"] for button in compare.ballot.buttons)
@@ -89,14 +136,38 @@ def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> No
     play(answers(), tmp_path, scene)
 
 
+def test_a_turns_first_update_names_what_must_be_painted_at_once_and_its_second_the_gates_that_changed(
+    tmp_path: Path,
+) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        now, past = ({getattr(pane, name) for pane in compare.panes} for name in ("now", "past"))
+        closed = {compare.send, compare.new, compare.picker.choice}
+        cleared = {compare.ballot.reason, compare.picker.error}
+
+        events = compare.converse(inputs(compare))
+        updates = await anext(events)
+        assert set(updates) == {compare.session, compare.prompt, *now}
+        assert set(await anext(events)) == closed | cleared, "the vote was closed, and nothing could be tried again"
+        await rest(events)
+
+        data = inputs(compare, session=updates[compare.session], prompt="And then?")
+        events = compare.converse(data)
+        assert set(await anext(events)) == {compare.session, compare.prompt, *now, *past}
+        closed |= {*compare.ballot.outputs, compare.announcement, compare.panes[1].retry}
+        closed -= {button for button, (_, best) in compare.ballot.buttons.items() if best == "ica"}
+        assert set(await anext(events)) == closed | cleared, "ICA had failed: no vote for it, but another attempt"
+
+    play(answers(ica=FAILS), tmp_path, scene)
+
+
 def test_a_whole_turn_is_judged_voted_on_and_scored(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        session = await run_turn(compare)
-        data = inputs(compare, session=session, reason="it explains")
-        shown = await compare.judge(compare.panes[2], data)
+        shown = await rest(compare.converse(inputs(compare)))
+        data = inputs(compare, session=shown[compare.session], reason="it explains")
         assert "obeys the config" in shown[compare.panes[2].now]
         assert "Gambling" in shown[compare.panes[2].now]
         assert "CoSAlign" in shown[compare.scores]
+        assert "+" in shown[compare.scores]
         updates = await compare.vote("best", "cosalign", data)
         assert updates[compare.announcement] == "Saved: CoSAlign is best, with your reason. You can still change it."
         assert {row["best"] for row in store.comparisons()} == {"cosalign"}
@@ -104,66 +175,195 @@ def test_a_whole_turn_is_judged_voted_on_and_scored(tmp_path: Path) -> None:
     play(answers(), tmp_path, scene)
 
 
-def test_the_last_pane_to_settle_opens_the_vote_and_the_next_prompt(tmp_path: Path) -> None:
+def test_the_last_answer_opens_the_vote_and_the_next_prompt(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        session = (await compare.begin(inputs(compare)))[compare.session]
-        data = inputs(compare, session=session)
+        shown: Updates = {}
         opened = []
-        for pane in compare.panes:
-            _ = [update async for update in compare.stream(pane, data)]
-            updates = await compare.settle(pane, data)
-            opened.append({gate for gate in (compare.send, *compare.ballot.buttons) if gate in updates})
-            assert all(updates[gate]["interactive"] for gate in opened[-1])
-        assert opened == [set(), set(), {compare.send, *compare.ballot.buttons}]
+        async for updates in compare.converse(inputs(compare)):
+            shown |= updates
+            if opens(compare, updates):
+                opened.append([ANSWER in shown[pane.now] for pane in compare.panes])
+                assert all(updates[button]["interactive"] for button in compare.ballot.buttons)
+        assert opened == [[True, True, True]]
 
-    play(answers(), tmp_path, scene)
+    play(answers(ica=ScriptedReply(ANSWER, chunk_delay_s=0.02)), tmp_path, scene)
+
+
+def test_the_next_prompt_need_not_wait_for_the_verdicts(tmp_path: Path) -> None:
+    judge = PatientJudge()
+
+    async def scene(compare: Compare, store: Store) -> None:
+        session, _ = await turn_to_judge(compare, inputs(compare))
+        updates = await first(compare.converse(inputs(compare, session=session, prompt="And then?")))
+        assert wording.JUDGING in updates[compare.panes[0].past]
+        assert updates[compare.prompt] == ""
+
+    play(answers(), tmp_path, scene, judge=lambda: nullcontext(judge))
+
+
+def test_a_verdict_that_comes_after_the_next_prompt_is_shown_under_its_own_answer(tmp_path: Path) -> None:
+    judge = PatientJudge()
+
+    async def scene(compare: Compare, store: Store) -> None:
+        session, events = await turn_to_judge(compare, inputs(compare))
+        await first(compare.converse(inputs(compare, session=session, prompt="And then?")))
+        judge.may_judge.set()
+        verdicts = await rest(events)
+        for pane in compare.panes:
+            assert ANSWER in verdicts[pane.past]
+            assert "obeys the config" in verdicts[pane.past]
+            assert "And then?" not in verdicts[pane.past]
+            assert "And then?" in verdicts[pane.now]
+        assert compare.send not in verdicts, "the gates are the next turn's now"
+        assert "100 %" in verdicts[compare.scores]
+
+    play(answers(), tmp_path, scene, judge=lambda: nullcontext(judge))
+
+
+async def turn_to_judge(compare: Compare, data: Data) -> tuple[str, AsyncGenerator[Updates, None]]:
+    """Send a prompt, and wait for every answer; returns the session's id, and the event, which brings the verdicts."""
+    events = compare.converse(data)
+    session = (await anext(events))[compare.session]
+    while not opens(compare, await anext(events)):
+        pass
+    return session, events
 
 
 def test_panes_are_updated_at_most_twenty_times_a_second_and_end_complete(tmp_path: Path) -> None:
     words = " ".join(["word"] * 120)
 
     async def scene(compare: Compare, store: Store) -> None:
-        session = (await compare.begin(inputs(compare)))[compare.session]
-        pane, data = compare.panes[0], inputs(compare, session=session)
         started = asyncio.get_running_loop().time()
-        frames = [value(update[pane.now]) async for update in compare.stream(pane, data)]
+        frames = []
+        async for updates in compare.converse(inputs(compare)):
+            if opens(compare, updates):
+                break
+            frames += [updates[pane.now] for pane in compare.panes[:1] if pane.now in updates]
         elapsed = asyncio.get_running_loop().time() - started
-        assert len(frames) <= elapsed * 20 + 3
+        at_the_start_and_each_end = 1 + len(compare.panes)
+        assert len(frames) <= elapsed * 20 + at_the_start_and_each_end
         assert words in frames[-1]
 
     play(answers(base=ScriptedReply(words, chunk_delay_s=0.005)), tmp_path, scene)
 
 
-def test_stop_frees_a_page_whose_browser_lost_the_end_of_a_stream(tmp_path: Path) -> None:
+def test_an_answer_that_has_reached_the_browser_is_not_sent_again_with_every_frame(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        session = (await compare.begin(inputs(compare)))[compare.session]
-        data = inputs(compare, session=session)
-        for pane in compare.panes:
-            _ = [update async for update in compare.stream(pane, data)]
+        frames = {pane.arm.id: 0 for pane in compare.panes}
+        async for updates in compare.converse(inputs(compare)):
+            for pane in compare.panes:
+                frames[pane.arm.id] += pane.now in updates
+        assert frames["base"] > 10
+        assert max(frames["ica"], frames["cosalign"]) < frames["base"] - 5
+
+    play(answers(base=ScriptedReply(" ".join(["word"] * 100), chunk_delay_s=0.01)), tmp_path, scene)
+
+
+def test_stop_frees_a_page_whose_browser_lost_the_end_of_a_turn(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        events = compare.converse(inputs(compare))
+        data = inputs(compare, session=(await first(events))[compare.session])
+        while not compare.sessions.open(data[compare.session]).turn.is_final:
+            await asyncio.sleep(0.01)
+        await events.aclose()
         assert (await compare.stop_all(data))[compare.send]["interactive"]
         assert {row["status"] for row in store.comparisons()} == {"complete"}
-        assert (await compare.begin(data))[compare.prompt] == ""
+        assert (await first(compare.converse(data)))[compare.prompt] == ""
 
     play(answers(), tmp_path, scene)
+
+
+def test_stop_ends_a_turn_with_what_was_said_and_opens_the_gates(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        events = compare.converse(inputs(compare))
+        data = inputs(compare, session=(await first(events))[compare.session])
+        while "three" not in (await anext(events)).get(compare.panes[0].now, ""):
+            pass
+        assert await compare.stop_all(data) == {compare.announcement: wording.STOPPING}
+        shown = await asyncio.wait_for(rest(events), 5)
+        assert "three" in shown[compare.panes[0].now]
+        assert shown[compare.send]["interactive"]
+        assert [shown[pane.retry]["visible"] for pane in compare.panes] == [True, False, False]
+
+    play(answers(base=ScriptedReply("one two three " + 99 * "more ", chunk_delay_s=0.1)), tmp_path, scene)
+
+
+def test_no_update_is_empty_which_gradio_refuses(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        assert await compare.stop_all(inputs(compare)), "with nothing asked yet"
+        events = compare.converse(inputs(compare))
+        data = inputs(compare, session=(await anext(events))[compare.session])
+        assert all([updates async for updates in events])
+        assert await compare.stop_all(data), "with nothing left to stop"
+        assert all([updates async for updates in compare.retry(compare.panes[1], data)])
+
+    play(answers(base=ScriptedReply(ANSWER, chunk_delay_s=0.02), ica=FAILS), tmp_path, scene)
 
 
 def test_a_refused_prompt_says_why_and_writes_nothing(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         with pytest.raises(gr.Error, match="Write a prompt first"):
-            await compare.begin(inputs(compare, prompt="  "))
+            await anext(compare.converse(inputs(compare, prompt="  ")))
         assert list(store.comparisons()) == []
 
     play(answers(), tmp_path, scene)
 
 
-def test_a_prompt_in_the_middle_of_a_turn_is_refused(tmp_path: Path) -> None:
+def test_a_prompt_in_the_middle_of_a_turn_is_refused_and_the_turn_goes_on(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        session = (await compare.begin(inputs(compare)))[compare.session]
+        events = compare.converse(inputs(compare))
+        session = (await first(events))[compare.session]
         with pytest.raises(gr.Error, match="still answering"):
-            await compare.begin(inputs(compare, session=session))
+            await anext(compare.converse(inputs(compare, session=session)))
         assert len(list(store.comparisons())) == len(compare.panes)
+        shown = await rest(events)
+        assert all(ANSWER in shown[pane.now] for pane in compare.panes)
+        assert shown[compare.send]["interactive"]
 
     play(answers(), tmp_path, scene)
+
+
+def test_of_two_prompts_at_once_the_first_goes_on_and_the_second_gets_the_notice(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        session = await run_turn(compare)
+        prompts = [inputs(compare, session=session, prompt=prompt) for prompt in ("One?", "Two?")]
+        one, two = await asyncio.gather(*(rest(compare.converse(data)) for data in prompts), return_exceptions=True)
+        assert isinstance(two, gr.Error)
+        assert (two.title, "still answering" in two.message) == (wording.NOT_NOW, True)
+        assert all("One?" in one[pane.now] and ANSWER in one[pane.now] for pane in compare.panes)
+        assert {row["prompt"] for row in store.comparisons()} == {"How do I play poker?", "One?"}
+
+    play(answers(), tmp_path, scene)
+
+
+def test_no_prompt_is_taken_while_the_arms_are_checked_and_the_page_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        may_end = asyncio.Event()
+
+        async def attest_servers(*_: object) -> list[str]:
+            await may_end.wait()
+            return []
+
+        monkeypatch.setattr("playground.answering.attest_servers", attest_servers)
+        assert not compare.send.interactive, "nobody has looked at the servers yet"
+        updates = await compare.poll(inputs(compare))
+        assert wording.CHECKING in updates[compare.servers]
+        assert (updates[compare.send]["interactive"], updates[compare.timer]["active"]) == (False, True)
+        with pytest.raises(gr.Error) as refusal:
+            await anext(compare.converse(inputs(compare)))
+        assert refusal.value.title == wording.NOT_NOW
+        updates = await compare.refused(inputs(compare))
+        assert updates[compare.timer]["active"], "or nothing would ever open the button"
+        assert list(store.comparisons()) == []
+        may_end.set()
+        await checked(compare)
+        updates = await compare.poll(inputs(compare))
+        assert wording.CHECKING not in updates[compare.servers]
+        assert (updates[compare.send]["interactive"], updates[compare.timer]["active"]) == (True, False)
+
+    play(answers(), tmp_path, scene, is_checked=False)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +378,7 @@ def test_a_config_that_cannot_be_used_is_explained_beside_it(tmp_path: Path, fie
     async def scene(compare: Compare, store: Store) -> None:
         data = inputs(compare, choice=wording.OWN_ID, **fields)
         with pytest.raises(gr.Error, match=words):
-            await compare.begin(data)
+            await anext(compare.converse(data))
         assert words.replace("'", "&#x27;") in (await compare.refused(data))[compare.picker.error]
 
     play(answers(), tmp_path, scene)
@@ -213,7 +413,7 @@ def test_choosing_another_config_shows_it_and_empties_the_panes(tmp_path: Path) 
 def test_a_second_turn_moves_the_first_one_up(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         session = await run_turn(compare)
-        updates = await compare.begin(inputs(compare, session=session, prompt="And then?"))
+        updates = await first(compare.converse(inputs(compare, session=session, prompt="And then?")))
         assert ANSWER in updates[compare.panes[0].past]
         assert "And then?" in updates[compare.panes[0].now]
 
@@ -222,16 +422,57 @@ def test_a_second_turn_moves_the_first_one_up(tmp_path: Path) -> None:
 
 def test_a_failed_pane_offers_a_retry_and_the_vote_is_open(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        session = await run_turn(compare)
-        updates = await compare.settle(compare.panes[1], inputs(compare, session=session))
-        assert [updates[pane.retry]["visible"] for pane in compare.panes] == [False, True, False]
-        open_for = {best: updates[button]["interactive"] for button, (_, best) in compare.ballot.buttons.items()}
+        shown = await rest(compare.converse(inputs(compare)))
+        assert [shown[pane.retry]["visible"] for pane in compare.panes] == [False, True, False]
+        open_for = {best: shown[button]["interactive"] for button, (_, best) in compare.ballot.buttons.items()}
         assert open_for == {"base": True, "ica": False, "cosalign": True, None: True}
-        updates = await compare.retry(compare.panes[1], inputs(compare, session=session))
+        again = compare.retry(compare.panes[1], inputs(compare, session=shown[compare.session]))
+        updates = await first(again, 1)
         assert wording.WAITING in updates[compare.panes[1].now]
         assert not updates[compare.send]["interactive"]
+        shown = await rest(again)
+        assert shown[compare.panes[1].retry]["visible"], "it has failed again"
+        assert shown[compare.send]["interactive"]
 
-    play(answers(ica=ScriptedReply("", status=500, error="no")), tmp_path, scene)
+    play(answers(ica=FAILS), tmp_path, scene)
+
+
+@pytest.mark.parametrize("delay_s", [pytest.param(0.0, id="ends-first"), pytest.param(0.12, id="ends-last")])
+def test_an_arm_that_failed_early_is_asked_again_while_the_others_answer_and_the_last_opens_the_gates(
+    tmp_path: Path, delay_s: float
+) -> None:
+    fails = [FAILS]
+    shown: Updates = {}
+    opened: list[list[bool]] = []
+
+    async def watch(compare: Compare, events: AsyncGenerator[Updates, None]) -> None:
+        async for updates in events:
+            shown.update(updates)
+            if opens(compare, updates):
+                opened.append([ANSWER in shown[pane.now] for pane in compare.panes])
+
+    async def scene(compare: Compare, store: Store) -> None:
+        events, pane = compare.converse(inputs(compare)), compare.panes[1]
+        while not shown.get(pane.retry, {}).get("visible"):
+            shown.update(await anext(events))
+        assert not opens(compare, shown)
+        again = compare.retry(pane, inputs(compare, session=shown[compare.session]))
+        await asyncio.gather(watch(compare, events), watch(compare, again))
+        assert opened
+        assert all(answered == [True, True, True] for answered in opened)
+        assert all("obeys the config" in shown[pane.now] for pane in compare.panes)
+        assert (shown[pane.retry]["visible"], opens(compare, shown)) == (False, True)
+        attempts = sorted(row["status"] for row in store.comparisons() if row["arm_id"] == "ica")
+        assert attempts == ["complete", "error"]
+
+    slow = ScriptedReply(ANSWER, chunk_delay_s=0.05)
+
+    def script(body: dict) -> ScriptedReply:
+        if asked_by(body) != "ica":
+            return slow
+        return fails.pop() if fails else ScriptedReply(ANSWER, chunk_delay_s=delay_s)
+
+    play(script, tmp_path, scene)
 
 
 def test_a_reason_is_added_to_the_vote_that_stands(tmp_path: Path) -> None:
@@ -250,14 +491,14 @@ def test_a_reason_is_added_to_the_vote_that_stands(tmp_path: Path) -> None:
 def test_the_clock_stops_when_the_servers_are_ready_and_checked(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         data = inputs(compare)
-        first = await compare.poll(data)
-        await asyncio.sleep(0.2)
-        second = await compare.poll(data)
-        assert (first[compare.timer].active, second[compare.timer].active) == (True, False)
-        assert "ready" in second[compare.servers]
-        assert second[compare.send]["interactive"]
+        before = await compare.poll(data)
+        await checked(compare)
+        after = await compare.poll(data)
+        assert (before[compare.timer]["active"], after[compare.timer]["active"]) == (True, False)
+        assert "ready" in after[compare.servers]
+        assert after[compare.send]["interactive"]
 
-    play(answers(), tmp_path, scene)
+    play(answers(), tmp_path, scene, is_checked=False)
 
 
 def test_edit_a_copy_fills_the_editor_with_the_chosen_config(page: Page) -> None:
@@ -276,7 +517,7 @@ def test_where_configs_are_not_written_nothing_offers_it_and_the_server_refuses(
         assert wording.OWN_ID not in [value for _, value in picker.choice.choices]
         assert not picker.edit.visible
         with pytest.raises(gr.Error, match="ready-made"):
-            await compare.begin(inputs(compare, **own))
+            await anext(compare.converse(inputs(compare, **own)))
         assert wording.OWN_ID not in picker.edit_copy(inputs(compare)).values()
         assert not picker.show(inputs(compare, **own))[picker.editor]["visible"]
 
@@ -291,7 +532,7 @@ def test_looking_at_the_page_opens_no_session(tmp_path: Path) -> None:
         await compare.poll(inputs(compare))
         await compare.start_over(inputs(compare))
         assert compare.sessions._sessions == {}
-        session = (await compare.begin(inputs(compare)))[compare.session]
+        session = (await first(compare.converse(inputs(compare))))[compare.session]
         assert list(compare.sessions._sessions) == [session]
 
     play(answers(), tmp_path, scene)

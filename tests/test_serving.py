@@ -28,7 +28,7 @@ from evaluation import vllm_process
 from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply, ScriptedServer
-from evaluation.serving import ServerStatus, Serving, ServingError, attest, open_endpoint
+from evaluation.serving import ServerStatus, Serving, ServingError, attest, attest_servers, open_endpoint
 from evaluation.vllm_process import check_memory, has_gpu, last_error, progress, vllm_command, vllm_environment
 from presets.arm import Arm
 from presets.profile import JudgeChoice, Profile, Sampling, Server
@@ -763,6 +763,20 @@ def test_attest_says_when_it_could_not_ask(adapted: Profile):
     (warning,) = attested(adapted, lambda _: ScriptedReply("", status=500, error="no luck"))
     assert warning.startswith("server 'main' could not be checked")
     assert "no luck" in warning
+
+
+def test_attest_servers_checks_each_server_that_is_named(
+    profile_of: ProfileOf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    adapted = [Server(id=name, model="m", adapters={f"{name}-adapter": "a"}) for name in ("one", "two", "three")]
+    with ScriptedServer(lambda _: ScriptedReply("always the same")) as server:
+        serving = Serving(profile_of(*adapted), log_folder=tmp_path)
+        monkeypatch.setattr(serving, "base_url", lambda _: server.base_url)
+        warnings = asyncio.run(attest_servers(serving, ["one", "three"]))
+    assert [warning.split(" answers exactly")[0] for warning in warnings] == [
+        "adapter 'one-adapter'",
+        "adapter 'three-adapter'",
+    ]
 
 
 def test_attest_asks_nothing_of_a_server_without_adapters(profile_of: ProfileOf):

@@ -203,7 +203,8 @@ def test_sessions_are_apart_and_an_unknown_id_gets_a_new_one() -> None:
     assert one.id != other.id
     assert sessions.open(one.id) is one
     assert sessions.open(other.id) is not other
-    assert sessions.open("from before a restart").id != "from before a restart"
+    assert sessions.open("given to a page") is not sessions.open("given to a page")
+    assert sessions.open("given to a page").id == "given to a page"
     assert sessions.close(one.id) is one
     assert sessions.open(one.id) is not one
     assert sessions.close(one.id) is None

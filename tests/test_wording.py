@@ -111,6 +111,12 @@ def test_a_loading_server_says_what_it_does_and_for_how_long() -> None:
     )
 
 
+def test_while_the_arms_are_checked_the_servers_line_says_so() -> None:
+    status = ServerStatus("main", "ready", "ready", 1.0)
+    assert wording.CHECKING in markup.servers([status], [], is_checking=True)
+    assert wording.CHECKING not in markup.servers([status], [])
+
+
 def test_errors_about_a_config_use_the_pages_own_labels() -> None:
     with pytest.raises(ValueError, match="text") as caught:
         SafetyConfig("visitor", "Title", "", "tinyworld", frozenset())
