@@ -73,7 +73,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--repeats", type=int, default=REPEATS, help="of everything that is timed (default: %(default)s)"
     )
-    parser.add_argument("--no-browser", action="store_true", help="measure the page's Python layer only")
+    parser.add_argument("--no-browser", action="store_true", help="measure the page only as far as its server")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the figures (default: %(default)s)")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in NAMES]:

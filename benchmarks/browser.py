@@ -5,16 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.spread import MeasurementError
 from benchmarks.ways import Timing
-from evaluation.judge import open_judge
-from evaluation.serving import Serving
-from evaluation.store import Store
 from playground import wording
 
 CHROMIUM = "chromium"
@@ -100,29 +96,14 @@ class Browser:
 
 
 @asynccontextmanager
-async def open_browser(serving: Serving, store: Store) -> AsyncIterator[Browser]:
-    """The page over these servers in a browser, at rest and ready for a prompt; it must not be `missing`."""
+async def open_browser(address: str) -> AsyncIterator[Browser]:
+    """The page at this address in a browser, at rest and ready for a prompt; it must not be `missing`."""
     driver = importlib.import_module(f"{DRIVER}.async_api")
-    with served_page(serving, store) as address:
-        async with driver.async_playwright() as playwright:
-            chromium = await playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=list(ARGUMENTS))
-            page = await chromium.new_page(viewport=VIEWPORT)
-            page.set_default_timeout(PATIENCE_MS)
-            await page.goto(address)
-            await page.wait_for_selector("#send:enabled")
-            yield Browser(page, driver.Error)
-            await chromium.close()
-
-
-@contextmanager
-def served_page(serving: Serving, store: Store) -> Iterator[str]:
-    """The address of the real page on a free port. It checks its arms by itself, in the untimed round."""
-    # gradio takes seconds to import, and only this way needs it.
-    from playground.page import build_page
-
-    page = build_page(serving.profile, serving, partial(open_judge, serving.profile, serving), store)
-    _, address, _ = page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **page.launch_options)
-    try:
-        yield address
-    finally:
-        page.blocks.close(verbose=False)
+    async with driver.async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=shutil.which(CHROMIUM), args=list(ARGUMENTS))
+        page = await chromium.new_page(viewport=VIEWPORT)
+        page.set_default_timeout(PATIENCE_MS)
+        await page.goto(address)
+        await page.wait_for_selector("#send:enabled")
+        yield Browser(page, driver.Error)
+        await chromium.close()

@@ -164,17 +164,19 @@ class Answering:
             _keep(self._asking, turn.answers[arm_id].response_id, self._exhaust(session, turn, arm_id))
 
     async def follow(self, turn: Turn, *arm_ids: str, every_s: float) -> AsyncGenerator[Turn, None]:
-        """The turn each `every_s` seconds, and at each arm's end, until the answers of these arms are final.
+        """The turn at its first word, each `every_s` seconds from then on, and at each arm's end, until all have ended.
 
-        Closing the generator before that ends the answers that are not final, as abandoned.
+        Closing the generator before that ends these arms' answers that are not final, as abandoned.
         """
         tasks = waiting = {task for arm in arm_ids if (task := self._asking.get(turn.answers[arm].response_id))}
+        spoken = asyncio.create_task(turn.spoken.wait())
         try:
             while waiting:
-                _, waiting = await asyncio.wait(waiting, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({*waiting, spoken}, return_when=asyncio.FIRST_COMPLETED)
                 yield turn
+                _, waiting = await asyncio.wait(waiting, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(*tasks)
+            await _cancelled(spoken, *tasks)
         yield turn
 
     async def _exhaust(self, session: Session, turn: Turn, arm_id: str) -> None:

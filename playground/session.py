@@ -64,6 +64,7 @@ class Turn:
 
     `delivered` holds the arms whose stream to the browser has ended. An answer can be final a moment before that, and
     a prompt sent in this moment would find its pane still busy; so the next prompt waits for both.
+    `spoken` is set from the first word (of text or thinking) on that any arm says.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Turn:
     answers: dict[str, Answer]
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
     delivered: set[str] = field(default_factory=set)
+    spoken: asyncio.Event = field(default_factory=asyncio.Event)
     vote: Vote | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +94,8 @@ class Turn:
         current = self.answers[answer.arm_id]
         if current.response_id == answer.response_id and (answer.is_final or not current.is_final):
             self.answers[answer.arm_id] = answer
+            if answer.response.text or answer.response.thinking:
+                self.spoken.set()
         return self.answers[answer.arm_id]
 
     def restart(self, arm_id: str, response_id: str) -> Answer:

@@ -12,9 +12,11 @@ import pytest
 from benchmarks import page, serving, store
 from benchmarks.__main__ import main
 from benchmarks.browser import Browser
+from benchmarks.over_http import OverHttp, look, updated
 from benchmarks.report import NOTHING, Report, cell, write_report
 from benchmarks.spread import MeasurementError, Spread, differences, in_turn, ratios, spread
-from benchmarks.ways import Timing, merge
+from benchmarks.ways import Stopwatch, Timing, merge
+from playground import wording
 from presets.profile import PROFILES, Server, load_profile
 
 
@@ -113,10 +115,50 @@ def test_ways_that_did_not_do_the_same_work_are_called_out(tokens: int, is_said:
     ],
 )
 def test_the_verdict_says_of_each_limit_whether_it_is_kept(first_s: float, total_s: float, verdict: str) -> None:
-    samples = {"direct calls": [[timing(0.1, 1.0)]], "page": [[timing(first_s, total_s)]]}
+    samples = {"direct calls": [[timing(0.1, 1.0)]], OverHttp.name: [[timing(first_s, total_s)]]}
     profile = load_profile("tinyworld")
     report = page.report(samples, profile, page.default_config(profile), [])
-    assert f"page: {verdict}." in report.notes
+    assert f"What the app adds, {OverHttp.name}: {verdict}." in report.notes
+
+
+def test_what_the_app_adds_is_judged_apart_from_what_a_browser_on_its_cores_shows() -> None:
+    ways = {"direct calls": 1.0, "Python layer": 9.0, OverHttp.name: 1.05, Browser.name: 1.5}
+    samples = {name: [[timing(0.1, complete_s)]] for name, complete_s in ways.items()}
+    profile = load_profile("tinyworld")
+    report = page.report(samples, profile, page.default_config(profile), [])
+    assert [note.split(":")[0] for note in report.notes[1:]] == [
+        "What the app adds, page over HTTP",
+        "What a visitor sees whose browser shares these cores, page in a browser",
+    ]
+    assert report.data["kept"] == {
+        OverHttp.name: {"ratio": True, "added_ms": True},
+        Browser.name: {"ratio": False, "added_ms": True},
+    }
+
+
+def test_what_has_changed_in_an_events_outputs_is_put_in_its_place() -> None:
+    outputs = updated([], ["<p>wait</p>", {"__type__": "update"}])
+    assert updated(outputs, [[["append", [], "<p>One"]], []]) == ["<p>wait</p><p>One", {"__type__": "update"}]
+
+
+def test_panes_are_timed_by_what_they_show() -> None:
+    def seen(*panes: str) -> list[str]:
+        watch = Stopwatch(0.0)
+        look(watch, panes)
+        return sorted(watch._marks)
+
+    def pane(status: str, content: str) -> str:
+        return f'<article class="exchange {status}">{content}</article>'
+
+    said, verdict = '<div class="said">Yes</div>', '<details class="verdict">'
+    judging = f'<p class="badge unscored">{wording.JUDGING}</p>'
+    assert seen(pane("pending live", ""), pane("pending live", "")) == []
+    assert seen(pane("streaming live", '<details class="thinking">'), pane("pending live", "")) == ["token"]
+    assert seen(pane("complete", said + judging), pane("streaming live", said)) == ["text", "token"]
+    assert seen(pane("complete", said + judging), pane("complete", said + verdict)) == ["complete", "text", "token"]
+    assert "judged" in seen(pane("complete", said + verdict), pane("complete", '<p class="badge unscored">No.</p>'))
+    with pytest.raises(MeasurementError, match="an arm failed"):
+        seen(pane("error", ""), pane("complete", said))
 
 
 def test_the_ways_of_a_prompt_swap_places_from_turn_to_turn_and_the_first_round_is_not_timed() -> None:
@@ -187,12 +229,13 @@ def test_a_dry_run_of_the_page_measures_every_layer_without_a_browser(
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert "Without a browser" in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "scripted" / "page.json").read_text())
-    assert list(written["ways"]) == ["direct calls", "Python layer, judge off", "Python layer, judge on"]
+    ways = ["direct calls", "Python layer, judge off", "Python layer, judge on", "page over HTTP"]
+    assert list(written["ways"]) == ways
     assert Browser.name not in written["ways"]
     assert written["facts"]["scripted"]
     assert {cost["ratio"]["n"] for cost in written["ways"].values()} == {1}
     assert len({cost["tokens"]["median"] for cost in written["ways"].values()}) == 1
-    assert written["ways"]["Python layer, judge on"]["judged_s"] is not None
+    assert all(written["ways"][way]["judged_s"] is not None for way in ways[2:])
     assert not list((tmp_path / "out" / "scripted").glob("files-*"))
 
 
