@@ -41,11 +41,12 @@ class OverHttp:
         self._http = http
         self._values = {part["id"]: part["props"].get("value") for part in config["components"]}
         self._prompt, self._button = (_part(config, elem_id) for elem_id in ("prompt", "send"))
-        self._events = config["dependencies"]
-        self._load = next(event for event in self._events if any(kind == "load" for _, kind in event["targets"]))
-        self._send = next(event for event in self._events if [self._button, "click"] in event["targets"])
-        panes = {part["id"] for part in config["components"] if "now" in (part["props"].get("elem_classes") or ())}
-        self._panes = [place for place, output in enumerate(self._send["outputs"]) if output in panes]
+        events = config["dependencies"]
+        self._load = next(event for event in events if any(kind == "load" for _, kind in event["targets"]))
+        self._send = next(event for event in events if [self._button, "click"] in event["targets"])
+        self._turn = [self._send, next(event for event in events if _follows(event, self._send))]
+        classes = {part["id"]: part["props"].get("elem_classes") or () for part in config["components"]}
+        self._panes = [part for part, names in classes.items() if "now" in names]
 
     async def ask(self, prompt: str) -> Timing:
         """See `Way.ask`. Counts from the request to the messages that bring what a pane shows."""
@@ -70,28 +71,25 @@ class OverHttp:
 
     async def _ask(self, visitor: str, prompt: str) -> Timing:
         watch = Stopwatch(time.perf_counter())
-        sent = await self._post("queue/join", visitor, self._send, {self._prompt: prompt})
-        panes: list[Any] = []
-        shown = [""] * len(self._panes)
-        calls: list[asyncio.Task[Any]] = []
+        shown = dict.fromkeys(self._panes, "")
+        for event in self._turn:
+            async for panes in self._shown(visitor, event, {self._prompt: prompt}):
+                # An update that leaves a pane alone names it without a value.
+                shown |= {part: new for part, new in panes.items() if isinstance(new, str)}
+                look(watch, list(shown.values()))
+        return watch.timing(sum(int(tokens) for pane in shown.values() for tokens in TOKENS.findall(pane)))
+
+    async def _shown(
+        self, visitor: str, event: Mapping[str, Any], values: Mapping[int, Any]
+    ) -> AsyncIterator[dict[int, Any]]:
+        """Bring about the event; what stands in its panes after each of its messages, until it is over."""
+        places = {event["outputs"].index(part): part for part in self._panes}
+        await self._post("queue/join", visitor, event, values)
+        outputs: list[Any] = []
         async with self._http.stream("GET", f"{API}/queue/data", params={"session_hash": visitor}) as answer:
             async for message in messages(answer.aiter_lines()):
-                calls += [
-                    asyncio.create_task(self._post("queue/join", visitor, event, {}))
-                    for event in self._called_by(message)
-                ]
-                if message["event_id"] == sent["event_id"]:
-                    panes = updated(panes, [message["output"]["data"][place] for place in self._panes])
-                    # An update that leaves a pane alone names it without a value.
-                    shown = [new if isinstance(new, str) else old for new, old in zip(panes, shown, strict=True)]
-                    look(watch, shown)
-        await asyncio.gather(*calls)
-        return watch.timing(sum(int(tokens) for pane in shown for tokens in TOKENS.findall(pane)))
-
-    def _called_by(self, message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The events that wait for a state which this message has changed; the page's script brings them about."""
-        changes = [[part, "change"] for part in message["output"]["changed_state_ids"]]
-        return [event for event in self._events if any(change in event["targets"] for change in changes)]
+                outputs = updated(outputs, [message["output"]["data"][place] for place in places])
+                yield dict(zip(places.values(), outputs, strict=True))
 
     async def _post(
         self, route: str, visitor: str, event: Mapping[str, Any], values: Mapping[int, Any]
@@ -102,6 +100,11 @@ class OverHttp:
         answer = await self._http.post(f"{API}/{route}", json=body)
         answer.raise_for_status()
         return answer.json()
+
+
+def _follows(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True for the event that the page's script brings about when the other one has ended well."""
+    return event["trigger_after"] == other["id"] and not event["trigger_only_on_failure"]
 
 
 def _part(config: Mapping[str, Any], elem_id: str) -> int:

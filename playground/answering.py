@@ -158,7 +158,7 @@ class Answering:
     def ask(self, session: Session, turn: Turn, *arm_ids: str) -> None:
         """Have these arms (all, unless some are named) answer from now on, whoever follows. Needs a running loop.
 
-        Between a click and the first look at an answer lie two ways through the browser; no arm need wait for them.
+        Between a click and the first look at an answer lies a way through the browser; no arm need wait for it.
         """
         for arm_id in arm_ids or turn.answers:
             _keep(self._asking, turn.answers[arm_id].response_id, self._exhaust(session, turn, arm_id))
@@ -166,9 +166,11 @@ class Answering:
     async def follow(self, turn: Turn, *arm_ids: str, every_s: float) -> AsyncGenerator[Turn, None]:
         """The turn at its first word, each `every_s` seconds from then on, and at each arm's end, until all have ended.
 
-        Closing the generator before that ends these arms' answers that are not final, as abandoned.
+        Closing the generator before that ends these arms' answers that are not final, as abandoned. An answer is final
+        a moment before its task is done, so the tasks alone do not tell.
         """
-        tasks = waiting = {task for arm in arm_ids if (task := self._asking.get(turn.answers[arm].response_id))}
+        answers = [turn.answers[arm_id] for arm_id in arm_ids if not turn.answers[arm_id].is_final]
+        tasks = waiting = {task for answer in answers if (task := self._asking.get(answer.response_id))}
         spoken = asyncio.create_task(turn.spoken.wait())
         try:
             while waiting:
@@ -209,10 +211,7 @@ class Answering:
                 self._finish(turn, answer, "stopped", "")
 
     def abandon(self, session: Session) -> None:
-        """Finish as abandoned what a session that was closed left unfinished. Needs a running loop.
-
-        A page that is closed right after its prompt was taken never asks for the answers' streams.
-        """
+        """Finish as abandoned what a session that was closed left unfinished. Needs a running loop."""
         for turn in session.turns:
             for arm_id, answer in turn.answers.items():
                 if not answer.is_final:

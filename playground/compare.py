@@ -1,36 +1,39 @@
 """The tab where arms are compared: config, prompt, one pane per arm, verdicts, vote, the session's scores.
 
-Handlers take their inputs keyed by component and return the same. One event carries a whole turn: it takes the prompt,
-shows all arms' answers as they grow, opens what may be done next, and brings the verdicts. Every further event would
-cost a way to the server and back, and listeners on one button would run one after the other in the browser.
+Handlers take their inputs keyed by component and return the same. A turn is two events. The first takes the prompt and
+shows all arms' answers as they grow. Beside states it may write the panes and nothing else: every component that an event
+may write and a message does not, gradio builds anew for that message. The second event runs when the first has ended, well
+or not: it opens what may be done next, and brings the verdicts and the scores. What must be closed meanwhile is the same
+in every turn, so a script in the browser closes it when a state says that the arms were asked.
 Stopping sets a flag on the server; nothing is cancelled from the browser.
-
-The browser pays milliseconds for every component that an update names without a value, so updates name what changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import gradio as gr
 
 from evaluation.store import StoreError
 from evaluation.vote import Outcome
-from playground import markup, wording
+from playground import markup, scripts, wording
 from playground.answering import Answering
 from playground.ballot import Ballot
 from playground.picker import Choices, Data, Picker, Updates
-from playground.session import NotNow, Session, Sessions, Standing, Turn, standings
+from playground.session import Answer, NotNow, Session, Sessions, Standing, Turn, standings
 from presets.arm import Arm
 
-FRAME_S = 0.05
-"""Seconds between two updates of a pane: 20 a second read as fluent, more only cost the browser."""
+FRAME_S = 0.1
+"""Seconds between two updates of a pane: 10 a second read as fluent, and each takes a browser time to paint, which on the
+demo's one machine is taken from the models."""
+
+RENDERED = 512
+"""Exchanges whose HTML is kept: of every pane on show, those that do not change from one update to the next."""
 
 POLL_S = 1.0
 """Seconds between two looks at the servers, until they are ready."""
@@ -41,16 +44,9 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False}
 UNLIMITED: dict[str, Any] = {**PRIVATE, "concurrency_limit": None, "trigger_mode": "multiple"}
 """An event lives as long as its verdicts take; the next prompt need not wait for those."""
-
-
-LEAVE_PROMPT = "(...values) => { document.querySelector('#prompt textarea')?.blur(); return values; }"
-RETURN_TO_PROMPT = """(...values) => {
-  const box = document.querySelector('#prompt textarea');
-  if (box?.value) box.focus();
-  return values;
-}"""
-"""Scripts that hand an event's inputs on. A prompt box with the focus would swallow the keys of the vote, so only one whose
-prompt was not taken gets it back."""
+STREAM: dict[str, Any] = {**UNLIMITED, "preprocess": False, "postprocess": False}
+"""Texts, ids and flags go over as they are. Gradio's own steps change none of them, but each takes a thread, for which one
+waits where models are answering. What may be sent is decided by `Session` and `SafetyConfig`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,9 @@ class Compare:
     def __init__(self, answering: Answering, choices: Choices) -> None:
         self.answering, self.choices = answering, choices
         self.sessions = Sessions()
+        self._exchange = lru_cache(maxsize=RENDERED)(self._rendered)
         self.session = gr.State(None, delete_callback=self.close_session)
+        self.taken, self.asked = gr.State(), gr.State()
         self.timer = gr.Timer(POLL_S)
         self.servers = gr.HTML(markup.servers(answering.status(), []), elem_id="servers")
         with gr.Row(elem_id="workbench"):
@@ -123,8 +121,11 @@ class Compare:
             gr.HTML(markup.arm_head(arm))
             with gr.Column(elem_classes="talk"), gr.Column():
                 past = gr.HTML(elem_classes="past")
-                now = gr.HTML(self._exchange(None, arm), elem_classes="now")
-            retry = gr.Button(wording.RETRY, size="sm", variant="secondary", visible=False, elem_id=f"retry-{index}")
+                now = gr.HTML(markup.idle(), elem_classes="now")
+            # Shown by the style, beside an answer that may be asked for again.
+            retry = gr.Button(
+                wording.RETRY, size="sm", variant="secondary", elem_id=f"retry-{index}", elem_classes="retry"
+            )
         return Pane(arm, past, now, retry)
 
     def _wire_config(self) -> None:
@@ -138,16 +139,26 @@ class Compare:
         gr.on(drafted, draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
     def _wire_turn(self) -> None:
-        data, shown = {self.session, self.prompt, *self.picker.inputs}, self._turn_outputs
-        asked = gr.on([self.send.click, self.prompt.submit], self.converse, data, shown, js=LEAVE_PROMPT, **UNLIMITED)
+        data = {self.session, self.prompt, *self.picker.inputs}
+        shown = [self.session, self.taken, self.asked, *self._pane_outputs]
+        sent = gr.on(
+            [self.send.click, self.prompt.submit], self.converse, data, shown, js=scripts.LEAVE_PROMPT, **STREAM
+        )
         shown = [self.picker.error, self.picker.preview, self.servers, self.timer]
-        asked.failure(self.refused, data, shown, js=RETURN_TO_PROMPT, **AT_ONCE)
+        refused = sent.failure(self.refused, data, shown, js=scripts.RETURN_TO_PROMPT, **AT_ONCE)
+        ends = [sent.then, refused.then]
         for pane in self.panes:
-            pane.retry.click(partial(self.retry, pane), {self.session}, self._turn_outputs, **UNLIMITED)
+            shown = [self.asked, pane.now]
+            retried = pane.retry.click(partial(self.retry, pane), {self.session}, shown, **STREAM)
+            ends += [retried.then, retried.failure]
+        for end in ends:
+            end(self.settle, {self.session}, [*self._pane_outputs, *self._gates, self.scores], **UNLIMITED)
+        for state, updates in ((self.taken, self.cleared), (self.asked, self.closed)):
+            state.change(None, None, list(updates), js=scripts.always(updates), **PRIVATE)
         self.stop.click(self.stop_all, {self.session}, self._gates, **AT_ONCE)
         self.new.click(self.start_over, {self.session}, self._turn_outputs, **AT_ONCE)
         for words, button in self.examples.items():
-            button.click(None, None, self.prompt, js=_filling(words), **PRIVATE)
+            button.click(None, None, self.prompt, js=scripts.filling(words), **PRIVATE)
 
     def _wire_vote(self) -> None:
         data, shown = {self.session, self.ballot.reason}, [*self.ballot.outputs, self.announcement]
@@ -162,17 +173,31 @@ class Compare:
         return {"inputs": {self.session}, "outputs": shown, **AT_ONCE}
 
     @property
+    def _pane_outputs(self) -> list[Any]:
+        return [component for pane in self.panes for component in (pane.past, pane.now)]
+
+    @property
     def _gates(self) -> list[Any]:
         """What depends on whether the arms are answering."""
         buttons = [self.send, self.new, self.picker.choice]
-        retries = [pane.retry for pane in self.panes]
-        return [*buttons, *retries, *self.ballot.outputs, self.announcement, self.servers, self.timer]
+        return [*buttons, *self.ballot.outputs, self.announcement, self.servers, self.timer]
 
     @property
     def _turn_outputs(self) -> list[Any]:
-        """What another turn changes."""
-        shown = [component for pane in self.panes for component in (pane.past, pane.now)]
-        return [self.session, self.prompt, self.ballot.reason, *shown, self.picker.error, *self._gates, self.scores]
+        """What an empty conversation changes."""
+        return [self.session, *self._pane_outputs, *self._gates]
+
+    @property
+    def cleared(self) -> Updates:
+        """What a prompt that was taken leaves empty."""
+        return {self.prompt: "", self.ballot.reason: "", self.picker.error: ""}
+
+    @property
+    def closed(self) -> Updates:
+        """What may not be used while arms are answering."""
+        buttons = (self.send, self.new, self.picker.choice)
+        closed = {button: gr.update(interactive=False) for button in buttons}
+        return {**closed, **self.ballot.updates(None), self.announcement: ""}
 
     def close_session(self, session_id: str | None) -> None:
         """Forget a session whose page was closed; what it left unfinished becomes abandoned."""
@@ -201,23 +226,18 @@ class Compare:
         return self._turn_updates(session)
 
     async def converse(self, data: Data) -> AsyncGenerator[Updates, None]:
-        """A new turn, written down and asked; the arms' answers, what may be done next, and the verdicts follow."""
+        """A new turn, written down and asked, and the arms' answers as they grow; see `settle` for what follows."""
         session = self.sessions.open(data[self.session])
         self.sessions.keep(session)
-        before, had_turns = self._gates_of(session), bool(session.turns)
         with told():
             config = self.picker.config(data)
             turn = await self.answering.begin(session, data[self.prompt] or "", config)
         self.answering.ask(session, turn)
-        first: Updates = {self.session: session.id, self.prompt: ""}
-        for pane in self.panes:
-            first |= self._pane_updates(pane, session, past=had_turns)
-        yield first
-        changed = {gate: update for gate, update in self._gates_of(session).items() if update != before[gate]}
-        yield {**changed, self.ballot.reason: "", self.picker.error: ""}
-        async with aclosing(self._answers(session, turn, self.panes)) as answers:
-            async for updates in answers:
-                yield updates
+        asked = {self.session: session.id, self.taken: turn.id, self.asked: turn.id}
+        yield {**asked, **self._pane_updates(session)}
+        async with aclosing(self._answers(turn, *turn.answers)) as frames:
+            async for _ in frames:
+                yield self._pane_updates(session)
 
     async def refused(self, data: Data) -> Updates:
         """What is wrong with the config, beside it; and the clock runs again when a server has gone away."""
@@ -225,40 +245,50 @@ class Compare:
 
     async def retry(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
         """A new attempt of one arm; see `converse`."""
-        session = self.sessions.open(data[self.session])
+        session, arm_id = self.sessions.open(data[self.session]), pane.arm.id
         with told():
-            turn = await self.answering.retry(session, pane.arm.id)
-        self.answering.ask(session, turn, pane.arm.id)
-        yield {pane.now: self._exchange(turn, pane.arm), **self._gate_updates(session)}
-        async with aclosing(self._answers(session, turn, [pane])) as answers:
-            async for updates in answers:
-                yield updates
-
-    async def _answers(self, session: Session, turn: Turn, panes: Sequence[Pane]) -> AsyncGenerator[Updates, None]:
-        """These panes' answers as they grow, at most 20 times a second; the gates once all are over; the verdicts."""
-        by_arm = {pane.arm.id: pane for pane in panes}
-        async with aclosing(self.answering.follow(turn, *by_arm, every_s=FRAME_S)) as frames:
+            turn = await self.answering.retry(session, arm_id)
+        self.answering.ask(session, turn, arm_id)
+        yield {self.asked: turn.answers[arm_id].response_id, pane.now: self._now(session, pane)}
+        async with aclosing(self._answers(turn, arm_id)) as frames:
             async for _ in frames:
-                if frame := self._frame(turn, panes):
-                    yield frame
-        if turn.is_over:
-            yield self._gate_updates(session)
-        for verdict in asyncio.as_completed([self.answering.judge(turn, arm_id) for arm_id in by_arm]):
-            pane = by_arm[(await verdict).arm_id]
-            yield self._pane_updates(pane, session, past=turn is not session.turn)
+                yield {pane.now: self._now(session, pane)}
+
+    async def _answers(self, turn: Turn, *arm_ids: str) -> AsyncGenerator[None, None]:
+        """A moment to show the turn, at most 10 times a second, until these arms' answers are over and delivered.
+
+        They are so, too, when the stream breaks off; else nothing would open the vote on what they have said.
+        """
+        try:
+            async with aclosing(self.answering.follow(turn, *arm_ids, every_s=FRAME_S)) as frames:
+                async for _ in frames:
+                    _deliver(turn, arm_ids)
+                    yield
+        finally:
+            _deliver(turn, arm_ids)
+
+    async def settle(self, data: Data) -> AsyncGenerator[Updates, None]:
+        """What may be done now that a stream of answers has ended or was refused; then the verdicts, and the scores.
+
+        While arms still answer nothing is opened: their stream will end, too.
+        """
+        session = self.sessions.open(data[self.session])
+        if session.is_busy:
+            yield gr.skip()
+            return
+        waiting = _awaiting_judgement(session)
+        yield {**self._pane_updates(session), **self._gate_updates(session)}
+        for verdict in asyncio.as_completed([self._verdict(*place) for place in waiting]):
+            turn, pane = await verdict
+            is_on_show = turn is session.turn
+            yield {pane.now: self._now(session, pane)} if is_on_show else {pane.past: self._past(session, pane)}
         with told():
             yield {self.scores: self._scores(await self.answering.standings(session))}
 
-    def _frame(self, turn: Turn, panes: Sequence[Pane]) -> Updates:
-        """The panes that are not delivered yet; one whose answer is final is so now, and may be asked again."""
-        updates: Updates = {}
-        for pane in panes:
-            if pane.arm.id not in turn.delivered:
-                updates[pane.now] = self._exchange(turn, pane.arm)
-                if turn.answers[pane.arm.id].is_final:
-                    turn.delivered.add(pane.arm.id)
-                    updates |= {pane.retry: gr.update(visible=True)} if _may_retry(turn, pane.arm.id) else {}
-        return updates
+    async def _verdict(self, turn: Turn, arm_id: str) -> tuple[Turn, Pane]:
+        """The turn and the pane that show this verdict, once it is there."""
+        await self.answering.judge(turn, arm_id)
+        return turn, next(pane for pane in self.panes if pane.arm.id == arm_id)
 
     async def stop_all(self, data: Data) -> Updates:
         """Stop every arm, on the servers too; each pane's own stream then ends.
@@ -267,13 +297,12 @@ class Compare:
         """
         session = self.sessions.open(data[self.session])
         turn = session.turn
-        if turn is None or turn.is_over:
-            return gr.skip()
-        if turn.is_final:
+        if turn is not None and not turn.is_final:
+            self.answering.stop(turn)
+            return {self.announcement: wording.STOPPING}
+        if turn is not None:
             turn.delivered.update(turn.answers)
-            return self._gate_updates(session)
-        self.answering.stop(turn)
-        return {self.announcement: wording.STOPPING}
+        return self._gate_updates(session)
 
     async def vote(self, outcome: Outcome, best: str | None, data: Data) -> Updates:
         """A vote, and its confirmation once it is on disk."""
@@ -291,17 +320,23 @@ class Compare:
             return await self.vote(turn.vote.outcome, turn.vote.best, data)
 
     def _turn_updates(self, session: Session) -> Updates:
-        updates: Updates = {self.session: session.id}
-        for pane in self.panes:
-            updates |= self._pane_updates(pane, session, past=True)
-        return {**updates, **self._gate_updates(session)}
+        return {self.session: session.id, **self._pane_updates(session), **self._gate_updates(session)}
 
-    def _pane_updates(self, pane: Pane, session: Session, *, past: bool) -> Updates:
-        """The pane's turn on show, and with `past` the turns before it."""
-        updates: Updates = {pane.now: self._exchange(session.turn, pane.arm)}
-        if past:
-            updates[pane.past] = "".join(self._exchange(turn, pane.arm) for turn in session.turns[:-1])
-        return updates
+    def _pane_updates(self, session: Session) -> Updates:
+        """All panes, the unchanged ones too: naming a text that stands there already costs next to nothing."""
+        past = {pane.past: self._past(session, pane) for pane in self.panes}
+        return {**past, **{pane.now: self._now(session, pane) for pane in self.panes}}
+
+    def _past(self, session: Session, pane: Pane) -> str:
+        """The pane's turns before the one on show."""
+        return "".join(self._said(turn, pane) for turn in session.turns[:-1])
+
+    def _now(self, session: Session, pane: Pane) -> str:
+        """The pane's turn on show."""
+        return markup.idle() if session.turn is None else self._said(session.turn, pane)
+
+    def _said(self, turn: Turn, pane: Pane) -> str:
+        return self._exchange(turn.prompt, turn.answers[pane.arm.id], pane.arm)
 
     def _gate_updates(self, session: Session) -> Updates:
         return {**self._server_updates(), **self._gates_of(session)}
@@ -312,7 +347,6 @@ class Compare:
         return {
             self.send: gr.update(interactive=free and self.answering.takes_prompts),
             **{gate: gr.update(interactive=free) for gate in gates},
-            **{pane.retry: gr.update(visible=_may_retry(turn, pane.arm.id)) for pane in self.panes},
             **self.ballot.updates(turn),
             self.announcement: wording.turn_over(turn) if turn is not None and turn.is_over else "",
         }
@@ -324,8 +358,8 @@ class Compare:
         statuses = markup.servers(self.answering.status(), warnings or [], is_checking=is_checking)
         return {self.servers: statuses, self.timer: gr.update(active=running)}
 
-    def _exchange(self, turn: Turn | None, arm: Arm) -> str:
-        return markup.exchange(turn, arm, self.choices.taxonomy, self.answering.profile)
+    def _rendered(self, prompt: str, answer: Answer, arm: Arm) -> str:
+        return markup.exchange(prompt, answer, arm, self.choices.taxonomy, self.answering.profile)
 
     def _scores(self, rows: Sequence[Standing]) -> str:
         titles = {arm_id: arm.title for arm_id, arm in self.answering.arms.items()}
@@ -343,14 +377,14 @@ def told() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def _may_retry(turn: Turn | None, arm_id: str) -> bool:
-    return turn is not None and arm_id in turn.delivered and turn.answers[arm_id].may_retry
+def _deliver(turn: Turn, arm_ids: Sequence[str]) -> None:
+    turn.delivered.update(arm_id for arm_id in arm_ids if turn.answers[arm_id].is_final)
+
+
+def _awaiting_judgement(session: Session) -> list[tuple[Turn, str]]:
+    """The conversation's turns and arms whose verdict is still to come."""
+    return [(turn, arm) for turn in session.turns for arm, answer in turn.answers.items() if answer.awaits_judgement]
 
 
 def _unique(components: list[Any]) -> list[Any]:
     return list(dict.fromkeys(components))
-
-
-def _filling(words: str) -> str:
-    """The script that puts an example into the prompt box, where the visitor can still change it."""
-    return f"() => {{ document.querySelector('#prompt textarea')?.focus(); return {json.dumps(words)}; }}"

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
 from playground import wording
-from playground.session import Answer, Standing, Turn
+from playground.session import Answer, Standing
 from presets.arm import Arm
 from presets.profile import Profile
 from presets.risk_taxonomy import RiskTaxonomy
@@ -141,14 +141,17 @@ def arm_head(arm: Arm) -> str:
     )
 
 
-def exchange(turn: Turn | None, arm: Arm, taxonomy: RiskTaxonomy, profile: Profile) -> str:
+def idle() -> str:
+    """What stands in a pane before the first prompt."""
+    return f'<p class="idle">{escape(wording.IDLE)}</p>'
+
+
+def exchange(prompt: str, answer: Answer, arm: Arm, taxonomy: RiskTaxonomy, profile: Profile) -> str:
     """One arm's side of a turn: prompt, answer, how it read the config, verdict."""
-    if turn is None:
-        return f'<p class="idle">{escape(wording.IDLE)}</p>'
-    answer = turn.answers[arm.id]
     warning = wording.wrong_model(answer, arm, profile.server(arm.server))
+    state = f"{answer.status}{'' if answer.is_final else ' live'}{' may-retry' if answer.may_retry else ''}"
     return (
-        f'<article class="exchange {answer.status}{"" if answer.is_final else " live"}"><p class="asked">{escape(turn.prompt)}</p>'
+        f'<article class="exchange {state}"><p class="asked">{escape(prompt)}</p>'
         f"{_said(answer)}{_thinking(answer)}{notice(warning, kind='bad')}{_verdict(answer, taxonomy)}</article>"
     )
 

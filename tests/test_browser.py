@@ -149,11 +149,11 @@ def test_one_arm_fails_the_others_finish_and_a_retry_works(browser: Browser, tmp
         expect(page.locator("#pane-2 .notice.bad")).to_be_visible()
         expect(page.locator("#pane-1 .verdict")).to_be_visible()
         expect(page.locator("#vote-2")).to_be_disabled()
-        expect(page.locator("#retry-1")).to_have_count(0)
+        expect(page.locator("#retry-1")).to_be_hidden()
         page.locator("#retry-2").click()
         expect(page.locator("#pane-2 .verdict")).to_be_visible()
         expect(page.locator("#vote-2")).to_be_enabled()
-        expect(page.locator("#retry-2")).to_have_count(0)
+        expect(page.locator("#retry-2")).to_be_hidden()
         sql = "SELECT attempt, status FROM responses WHERE arm_id = 'ica' ORDER BY attempt"
         assert query(parts, sql) == [(1, "error"), (2, "complete")]
 
@@ -186,15 +186,47 @@ def test_a_prompt_sent_in_mid_stream_is_refused_and_stays_in_the_box(browser: Br
     with on_stage(browser, ALL_SLOW, tmp_path) as (page, parts):
         ask(page, "Count.")
         expect(page.locator("#pane-1 .streaming .said")).to_be_visible()
-        expect(page.locator("#send")).to_be_disabled()
+        closed = ("#send", "#new", "#vote-1", "#vote-tie", "#config-choice input")
+        for selector in closed:
+            expect(page.locator(selector)).to_be_disabled()
+        page.fill("#vote-reason textarea", "it counts")
         ask(page, "And now something else.")
         expect(page.get_by_text("The arms are still answering").first).to_be_visible()
         expect(page.locator("#prompt textarea")).to_have_value("And now something else.")
         expect(page.locator("#prompt textarea")).to_be_focused()
+        page.wait_for_timeout(500)
+        for selector in closed:
+            expect(page.locator(selector)).to_be_disabled()
+        expect(page.locator("#vote-reason textarea")).to_have_value("it counts")
         assert len(parts.model.requests) == 3
         page.locator("#stop").click()
         wait_until_over(page)
         assert query(parts, "SELECT count(*) FROM turns") == [(1,)]
+
+
+def test_what_is_unfolded_or_written_while_other_arms_answer_stays(browser: Browser, tmp_path: Path) -> None:
+    slow = ScriptedReply(" ".join(["word"] * 40), chunk_delay_s=0.1)
+    script = answers(base=slow, cosalign=ScriptedReply(ANSWER, thinking="poker: explain it"))
+    with on_stage(browser, script, tmp_path) as (page, _):
+        prompt, reason = page.locator("#prompt textarea"), page.locator("#vote-reason textarea")
+        ask(page, "How do I play poker?")
+        wait_until_over(page)
+        reason.fill("it explains")
+        ask(page, "And then?")
+        expect(reason).to_have_value("")
+        expect(prompt).to_have_value("")
+        expect(page.locator("#pane-3 .now .verdict")).to_be_visible()
+        folded = [page.locator(f"#pane-3 .{place} .thinking") for place in ("past", "now")]
+        for thinking in folded:
+            thinking.locator("summary").click()
+        prompt.fill("And what else?")
+        reason.fill("it is short")
+        page.wait_for_timeout(500)
+        expect(page.locator("#pane-1 .now .live")).to_be_visible()
+        for thinking in folded:
+            expect(thinking.locator("pre")).to_be_visible()
+        expect(prompt).to_have_value("And what else?")
+        expect(reason).to_have_value("it is short")
 
 
 def test_keys_vote_right_after_enter_but_never_in_text_fields_and_votes_are_kept(

@@ -20,7 +20,7 @@ from evaluation.scripted import ScriptedReply
 from evaluation.store import Store
 from playground import wording
 from playground.answering import JudgeFactory
-from playground.compare import Compare
+from playground.compare import Compare, Pane
 from playground.page import Page, build_page
 from playground.picker import Choices
 from presets.profile import JudgeChoice, load_profile
@@ -89,12 +89,27 @@ def inputs(compare: Compare, **values: object) -> Data:
     return data | {named[name]: value for name, value in values.items()}
 
 
-async def first(events: AsyncGenerator[Updates, None], count: int = 2) -> Updates:
-    """What the page shows after an event's first updates: with two, a turn has begun and its gates are closed."""
-    shown: Updates = {}
-    for _ in range(count):
-        shown |= await anext(events)
-    return shown
+async def send(compare: Compare, data: Data) -> AsyncGenerator[Updates, None]:
+    """What the page shows of a click on Send, with all that the browser brings about on the way."""
+    async for updates in turn(compare, data, compare.converse(data)):
+        yield updates
+
+
+async def retry(compare: Compare, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
+    """What the page shows of a click on a pane's Retry; see `send`."""
+    async for updates in turn(compare, data, compare.retry(pane, data)):
+        yield updates
+
+
+async def turn(compare: Compare, data: Data, stream: AsyncGenerator[Updates, None]) -> AsyncGenerator[Updates, None]:
+    """A stream of answers, what scripts close and clear at its states' changes, and the event that follows it."""
+    session = data[compare.session]
+    async for updates in stream:
+        session = updates.get(compare.session, session)
+        scripted = [(compare.taken, compare.cleared), (compare.asked, compare.closed)]
+        yield updates | {part: new for state, news in scripted if state in updates for part, new in news.items()}
+    async for updates in compare.settle(data | {compare.session: session}):
+        yield updates
 
 
 async def rest(events: AsyncGenerator[Updates, None]) -> Updates:
@@ -107,7 +122,7 @@ async def rest(events: AsyncGenerator[Updates, None]) -> Updates:
 
 async def run_turn(compare: Compare, **values: object) -> str:
     """Send a prompt, and wait for every answer and verdict; returns the session's id."""
-    return (await rest(compare.converse(inputs(compare, **values))))[compare.session]
+    return (await rest(send(compare, inputs(compare, **values))))[compare.session]
 
 
 def opens(compare: Compare, updates: Updates) -> bool:
@@ -116,6 +131,11 @@ def opens(compare: Compare, updates: Updates) -> bool:
     opened = {gate in updates and updates[gate]["interactive"] for gate in gates}
     assert len(opened) == 1
     return opened == {True}
+
+
+def may_retry(shown: str) -> bool:
+    """True when the style shows a Retry under what a pane shows."""
+    return "may-retry" in shown
 
 
 def value(update: object) -> object:
@@ -127,7 +147,7 @@ def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> No
     async def scene(compare: Compare, store: Store) -> None:
         assert not any(button.interactive for button in compare.ballot.buttons), "before the first turn"
         session = await run_turn(compare)
-        updates = await first(compare.converse(inputs(compare, session=session)))
+        updates = await anext(send(compare, inputs(compare, session=session)))
         assert updates[compare.prompt] == ""
         assert [updates[gate]["interactive"] for gate in (compare.send, compare.new)] == [False, False]
         assert not any(updates[button]["interactive"] for button in compare.ballot.buttons)
@@ -136,33 +156,43 @@ def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> No
     play(answers(), tmp_path, scene)
 
 
-def test_a_turns_first_update_names_what_must_be_painted_at_once_and_its_second_the_gates_that_changed(
-    tmp_path: Path,
-) -> None:
+def test_while_arms_answer_only_the_panes_are_written_and_all_that_may_be_done_next_comes_after(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        now, past = ({getattr(pane, name) for pane in compare.panes} for name in ("now", "past"))
-        closed = {compare.send, compare.new, compare.picker.choice}
-        cleared = {compare.ballot.reason, compare.picker.error}
+        panes = {part for pane in compare.panes for part in (pane.past, pane.now)}
+        states = {compare.session, compare.taken, compare.asked}
+        stream = [updates async for updates in compare.converse(inputs(compare))]
+        assert set(stream[0]) == states | panes, "the states' changes clear the prompt and close the gates"
+        assert all(set(updates) == panes for updates in stream[1:])
+        assert all("complete" in stream[-1][pane.now] for pane in compare.panes)
+        data = inputs(compare, session=stream[0][compare.session])
+        assert opens(compare, await anext(compare.settle(data)))
 
-        events = compare.converse(inputs(compare))
-        updates = await anext(events)
-        assert set(updates) == {compare.session, compare.prompt, *now}
-        assert set(await anext(events)) == closed | cleared, "the vote was closed, and nothing could be tried again"
-        await rest(events)
+    play(answers(), tmp_path, scene)
 
-        data = inputs(compare, session=updates[compare.session], prompt="And then?")
-        events = compare.converse(data)
-        assert set(await anext(events)) == {compare.session, compare.prompt, *now, *past}
-        closed |= {*compare.ballot.outputs, compare.announcement, compare.panes[1].retry}
-        closed -= {button for button, (_, best) in compare.ballot.buttons.items() if best == "ica"}
-        assert set(await anext(events)) == closed | cleared, "ICA had failed: no vote for it, but another attempt"
 
-    play(answers(ica=FAILS), tmp_path, scene)
+def test_what_a_script_closes_and_clears_is_what_the_page_writes_itself(page: Page) -> None:
+    compare, events = page.compare, page.blocks.config["dependencies"]
+    for state, updates in ((compare.taken, compare.cleared), (compare.asked, compare.closed)):
+        (event,) = [each for each in events if (state._id, "change") in each["targets"]]
+        assert not event["backend_fn"]
+        assert event["outputs"] == [part._id for part in updates]
+        assert json.loads(event["js"].removeprefix("() => ")) == list(updates.values())
+
+
+def test_a_prompt_refused_in_mid_stream_opens_nothing(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        events = send(compare, inputs(compare))
+        data = inputs(compare, session=(await anext(events))[compare.session])
+        assert await rest(compare.settle(data)) == gr.skip()
+        assert opens(compare, await rest(events))
+        assert opens(compare, await rest(compare.settle(data))), "a refusal afterwards leaves open what is open"
+
+    play(answers(), tmp_path, scene)
 
 
 def test_a_whole_turn_is_judged_voted_on_and_scored(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        shown = await rest(compare.converse(inputs(compare)))
+        shown = await rest(send(compare, inputs(compare)))
         data = inputs(compare, session=shown[compare.session], reason="it explains")
         assert "obeys the config" in shown[compare.panes[2].now]
         assert "Gambling" in shown[compare.panes[2].now]
@@ -179,7 +209,7 @@ def test_the_last_answer_opens_the_vote_and_the_next_prompt(tmp_path: Path) -> N
     async def scene(compare: Compare, store: Store) -> None:
         shown: Updates = {}
         opened = []
-        async for updates in compare.converse(inputs(compare)):
+        async for updates in send(compare, inputs(compare)):
             shown |= updates
             if opens(compare, updates):
                 opened.append([ANSWER in shown[pane.now] for pane in compare.panes])
@@ -194,7 +224,7 @@ def test_the_next_prompt_need_not_wait_for_the_verdicts(tmp_path: Path) -> None:
 
     async def scene(compare: Compare, store: Store) -> None:
         session, _ = await turn_to_judge(compare, inputs(compare))
-        updates = await first(compare.converse(inputs(compare, session=session, prompt="And then?")))
+        updates = await anext(send(compare, inputs(compare, session=session, prompt="And then?")))
         assert wording.JUDGING in updates[compare.panes[0].past]
         assert updates[compare.prompt] == ""
 
@@ -206,14 +236,14 @@ def test_a_verdict_that_comes_after_the_next_prompt_is_shown_under_its_own_answe
 
     async def scene(compare: Compare, store: Store) -> None:
         session, events = await turn_to_judge(compare, inputs(compare))
-        await first(compare.converse(inputs(compare, session=session, prompt="And then?")))
+        await anext(send(compare, inputs(compare, session=session, prompt="And then?")))
         judge.may_judge.set()
         verdicts = await rest(events)
         for pane in compare.panes:
             assert ANSWER in verdicts[pane.past]
             assert "obeys the config" in verdicts[pane.past]
             assert "And then?" not in verdicts[pane.past]
-            assert "And then?" in verdicts[pane.now]
+            assert pane.now not in verdicts, "the panes show the next turn now"
         assert compare.send not in verdicts, "the gates are the next turn's now"
         assert "100 %" in verdicts[compare.scores]
 
@@ -222,68 +252,83 @@ def test_a_verdict_that_comes_after_the_next_prompt_is_shown_under_its_own_answe
 
 async def turn_to_judge(compare: Compare, data: Data) -> tuple[str, AsyncGenerator[Updates, None]]:
     """Send a prompt, and wait for every answer; returns the session's id, and the event, which brings the verdicts."""
-    events = compare.converse(data)
+    events = send(compare, data)
     session = (await anext(events))[compare.session]
     while not opens(compare, await anext(events)):
         pass
     return session, events
 
 
-def test_panes_are_updated_at_most_twenty_times_a_second_and_end_complete(tmp_path: Path) -> None:
+def test_panes_are_updated_at_most_ten_times_a_second_and_end_complete(tmp_path: Path) -> None:
     words = " ".join(["word"] * 120)
 
     async def scene(compare: Compare, store: Store) -> None:
         started = asyncio.get_running_loop().time()
         frames = []
-        async for updates in compare.converse(inputs(compare)):
+        async for updates in send(compare, inputs(compare)):
             if opens(compare, updates):
                 break
             frames += [updates[pane.now] for pane in compare.panes[:1] if pane.now in updates]
         elapsed = asyncio.get_running_loop().time() - started
         at_the_start_and_each_end = 1 + len(compare.panes)
-        assert len(frames) <= elapsed * 20 + at_the_start_and_each_end
+        assert len(frames) <= elapsed * 10 + at_the_start_and_each_end
         assert words in frames[-1]
 
     play(answers(base=ScriptedReply(words, chunk_delay_s=0.005)), tmp_path, scene)
 
 
-def test_an_answer_that_has_reached_the_browser_is_not_sent_again_with_every_frame(tmp_path: Path) -> None:
+def test_an_answer_that_has_come_to_its_end_changes_no_more_and_is_rendered_once(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        frames = {pane.arm.id: 0 for pane in compare.panes}
-        async for updates in compare.converse(inputs(compare)):
-            for pane in compare.panes:
-                frames[pane.arm.id] += pane.now in updates
-        assert frames["base"] > 10
-        assert max(frames["ica"], frames["cosalign"]) < frames["base"] - 5
+        frames = [updates async for updates in send(compare, inputs(compare))]
+        shown = {pane.arm.id: {frame[pane.now] for frame in frames if pane.now in frame} for pane in compare.panes}
+        assert len(shown["base"]) > 8
+        assert max(len(shown["ica"]), len(shown["cosalign"])) < len(shown["base"]) - 3
+        rendered = compare._exchange.cache_info().misses
+        await anext(compare.converse(inputs(compare, session=frames[0][compare.session], prompt="And then?")))
+        assert compare._exchange.cache_info().misses == rendered + len(compare.panes), "what is past stood there"
 
     play(answers(base=ScriptedReply(" ".join(["word"] * 100), chunk_delay_s=0.01)), tmp_path, scene)
 
 
 def test_stop_frees_a_page_whose_browser_lost_the_end_of_a_turn(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        events = compare.converse(inputs(compare))
-        data = inputs(compare, session=(await first(events))[compare.session])
+        events = send(compare, inputs(compare))
+        data = inputs(compare, session=(await anext(events))[compare.session])
         while not compare.sessions.open(data[compare.session]).turn.is_final:
             await asyncio.sleep(0.01)
         await events.aclose()
         assert (await compare.stop_all(data))[compare.send]["interactive"]
         assert {row["status"] for row in store.comparisons()} == {"complete"}
-        assert (await first(compare.converse(data)))[compare.prompt] == ""
+        assert (await anext(send(compare, data)))[compare.prompt] == ""
 
     play(answers(), tmp_path, scene)
 
 
-def test_stop_ends_a_turn_with_what_was_said_and_opens_the_gates(tmp_path: Path) -> None:
+def test_a_stream_that_breaks_off_leaves_what_was_said_to_a_vote(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         events = compare.converse(inputs(compare))
-        data = inputs(compare, session=(await first(events))[compare.session])
+        data = inputs(compare, session=(await anext(events))[compare.session])
+        while "three" not in (await anext(events))[compare.panes[0].now]:
+            pass
+        await events.aclose()
+        shown = await rest(compare.settle(data))
+        assert opens(compare, shown)
+        assert "three" in shown[compare.panes[0].now]
+
+    play(answers(base=ScriptedReply("one two three " + 99 * "more ", chunk_delay_s=0.1)), tmp_path, scene)
+
+
+def test_stop_ends_a_turn_with_what_was_said_and_opens_the_gates(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        events = send(compare, inputs(compare))
+        data = inputs(compare, session=(await anext(events))[compare.session])
         while "three" not in (await anext(events)).get(compare.panes[0].now, ""):
             pass
         assert await compare.stop_all(data) == {compare.announcement: wording.STOPPING}
         shown = await asyncio.wait_for(rest(events), 5)
         assert "three" in shown[compare.panes[0].now]
         assert shown[compare.send]["interactive"]
-        assert [shown[pane.retry]["visible"] for pane in compare.panes] == [True, False, False]
+        assert [may_retry(shown[pane.now]) for pane in compare.panes] == [True, False, False]
 
     play(answers(base=ScriptedReply("one two three " + 99 * "more ", chunk_delay_s=0.1)), tmp_path, scene)
 
@@ -291,11 +336,11 @@ def test_stop_ends_a_turn_with_what_was_said_and_opens_the_gates(tmp_path: Path)
 def test_no_update_is_empty_which_gradio_refuses(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         assert await compare.stop_all(inputs(compare)), "with nothing asked yet"
-        events = compare.converse(inputs(compare))
+        events = send(compare, inputs(compare))
         data = inputs(compare, session=(await anext(events))[compare.session])
         assert all([updates async for updates in events])
         assert await compare.stop_all(data), "with nothing left to stop"
-        assert all([updates async for updates in compare.retry(compare.panes[1], data)])
+        assert all([updates async for updates in retry(compare, compare.panes[1], data)])
 
     play(answers(base=ScriptedReply(ANSWER, chunk_delay_s=0.02), ica=FAILS), tmp_path, scene)
 
@@ -303,7 +348,7 @@ def test_no_update_is_empty_which_gradio_refuses(tmp_path: Path) -> None:
 def test_a_refused_prompt_says_why_and_writes_nothing(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         with pytest.raises(gr.Error, match="Write a prompt first"):
-            await anext(compare.converse(inputs(compare, prompt="  ")))
+            await anext(send(compare, inputs(compare, prompt="  ")))
         assert list(store.comparisons()) == []
 
     play(answers(), tmp_path, scene)
@@ -311,10 +356,10 @@ def test_a_refused_prompt_says_why_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_prompt_in_the_middle_of_a_turn_is_refused_and_the_turn_goes_on(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        events = compare.converse(inputs(compare))
-        session = (await first(events))[compare.session]
+        events = send(compare, inputs(compare))
+        session = (await anext(events))[compare.session]
         with pytest.raises(gr.Error, match="still answering"):
-            await anext(compare.converse(inputs(compare, session=session)))
+            await anext(send(compare, inputs(compare, session=session)))
         assert len(list(store.comparisons())) == len(compare.panes)
         shown = await rest(events)
         assert all(ANSWER in shown[pane.now] for pane in compare.panes)
@@ -327,7 +372,7 @@ def test_of_two_prompts_at_once_the_first_goes_on_and_the_second_gets_the_notice
     async def scene(compare: Compare, store: Store) -> None:
         session = await run_turn(compare)
         prompts = [inputs(compare, session=session, prompt=prompt) for prompt in ("One?", "Two?")]
-        one, two = await asyncio.gather(*(rest(compare.converse(data)) for data in prompts), return_exceptions=True)
+        one, two = await asyncio.gather(*(rest(send(compare, data)) for data in prompts), return_exceptions=True)
         assert isinstance(two, gr.Error)
         assert (two.title, "still answering" in two.message) == (wording.NOT_NOW, True)
         assert all("One?" in one[pane.now] and ANSWER in one[pane.now] for pane in compare.panes)
@@ -352,7 +397,7 @@ def test_no_prompt_is_taken_while_the_arms_are_checked_and_the_page_says_so(
         assert wording.CHECKING in updates[compare.servers]
         assert (updates[compare.send]["interactive"], updates[compare.timer]["active"]) == (False, True)
         with pytest.raises(gr.Error) as refusal:
-            await anext(compare.converse(inputs(compare)))
+            await anext(send(compare, inputs(compare)))
         assert refusal.value.title == wording.NOT_NOW
         updates = await compare.refused(inputs(compare))
         assert updates[compare.timer]["active"], "or nothing would ever open the button"
@@ -378,7 +423,7 @@ def test_a_config_that_cannot_be_used_is_explained_beside_it(tmp_path: Path, fie
     async def scene(compare: Compare, store: Store) -> None:
         data = inputs(compare, choice=wording.OWN_ID, **fields)
         with pytest.raises(gr.Error, match=words):
-            await anext(compare.converse(data))
+            await anext(send(compare, data))
         assert words.replace("'", "&#x27;") in (await compare.refused(data))[compare.picker.error]
 
     play(answers(), tmp_path, scene)
@@ -413,7 +458,7 @@ def test_choosing_another_config_shows_it_and_empties_the_panes(tmp_path: Path) 
 def test_a_second_turn_moves_the_first_one_up(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         session = await run_turn(compare)
-        updates = await first(compare.converse(inputs(compare, session=session, prompt="And then?")))
+        updates = await anext(send(compare, inputs(compare, session=session, prompt="And then?")))
         assert ANSWER in updates[compare.panes[0].past]
         assert "And then?" in updates[compare.panes[0].now]
 
@@ -422,16 +467,16 @@ def test_a_second_turn_moves_the_first_one_up(tmp_path: Path) -> None:
 
 def test_a_failed_pane_offers_a_retry_and_the_vote_is_open(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        shown = await rest(compare.converse(inputs(compare)))
-        assert [shown[pane.retry]["visible"] for pane in compare.panes] == [False, True, False]
+        shown = await rest(send(compare, inputs(compare)))
+        assert [may_retry(shown[pane.now]) for pane in compare.panes] == [False, True, False]
         open_for = {best: shown[button]["interactive"] for button, (_, best) in compare.ballot.buttons.items()}
         assert open_for == {"base": True, "ica": False, "cosalign": True, None: True}
-        again = compare.retry(compare.panes[1], inputs(compare, session=shown[compare.session]))
-        updates = await first(again, 1)
+        again = retry(compare, compare.panes[1], inputs(compare, session=shown[compare.session]))
+        updates = await anext(again)
         assert wording.WAITING in updates[compare.panes[1].now]
         assert not updates[compare.send]["interactive"]
         shown = await rest(again)
-        assert shown[compare.panes[1].retry]["visible"], "it has failed again"
+        assert may_retry(shown[compare.panes[1].now]), "it has failed again"
         assert shown[compare.send]["interactive"]
 
     play(answers(ica=FAILS), tmp_path, scene)
@@ -452,16 +497,16 @@ def test_an_arm_that_failed_early_is_asked_again_while_the_others_answer_and_the
                 opened.append([ANSWER in shown[pane.now] for pane in compare.panes])
 
     async def scene(compare: Compare, store: Store) -> None:
-        events, pane = compare.converse(inputs(compare)), compare.panes[1]
-        while not shown.get(pane.retry, {}).get("visible"):
+        events, pane = send(compare, inputs(compare)), compare.panes[1]
+        while not may_retry(shown.get(pane.now, "")):
             shown.update(await anext(events))
         assert not opens(compare, shown)
-        again = compare.retry(pane, inputs(compare, session=shown[compare.session]))
+        again = retry(compare, pane, inputs(compare, session=shown[compare.session]))
         await asyncio.gather(watch(compare, events), watch(compare, again))
         assert opened
         assert all(answered == [True, True, True] for answered in opened)
         assert all("obeys the config" in shown[pane.now] for pane in compare.panes)
-        assert (shown[pane.retry]["visible"], opens(compare, shown)) == (False, True)
+        assert (may_retry(shown[pane.now]), opens(compare, shown)) == (False, True)
         attempts = sorted(row["status"] for row in store.comparisons() if row["arm_id"] == "ica")
         assert attempts == ["complete", "error"]
 
@@ -517,7 +562,7 @@ def test_where_configs_are_not_written_nothing_offers_it_and_the_server_refuses(
         assert wording.OWN_ID not in [value for _, value in picker.choice.choices]
         assert not picker.edit.visible
         with pytest.raises(gr.Error, match="ready-made"):
-            await anext(compare.converse(inputs(compare, **own)))
+            await anext(send(compare, inputs(compare, **own)))
         assert wording.OWN_ID not in picker.edit_copy(inputs(compare)).values()
         assert not picker.show(inputs(compare, **own))[picker.editor]["visible"]
 
@@ -532,7 +577,7 @@ def test_looking_at_the_page_opens_no_session(tmp_path: Path) -> None:
         await compare.poll(inputs(compare))
         await compare.start_over(inputs(compare))
         assert compare.sessions._sessions == {}
-        session = (await first(compare.converse(inputs(compare))))[compare.session]
+        session = (await anext(send(compare, inputs(compare))))[compare.session]
         assert list(compare.sessions._sessions) == [session]
 
     play(answers(), tmp_path, scene)

@@ -12,7 +12,7 @@ from evaluation.response import Response
 from evaluation.serving import ServerStatus
 from evaluation.vote import Vote
 from playground import markup, wording
-from playground.session import Answer, Turn, standings
+from playground.session import Answer, standings
 from presets.arm import Arm
 from presets.profile import load_profile
 from presets.risk_taxonomy import load_taxonomy
@@ -40,7 +40,7 @@ class Tags(HTMLParser):
 
 
 def an_exchange(answer: Answer, prompt: str = "Beer?") -> str:
-    return markup.exchange(Turn("turn", prompt, CONFIG, {"base": answer}), ARMS[0], TAXONOMY, PROFILE)
+    return markup.exchange(prompt, answer, ARMS[0], TAXONOMY, PROFILE)
 
 
 def complete(judgement: Judgement | None = None, **response: object) -> Answer:
