@@ -84,7 +84,8 @@ class Steps:
 
     def plan(self, step: str) -> tuple[Path, list[Path]]:
         """What a step writes, and what it reads."""
-        words = [WORDS, WORDS / "topics"]
+        # The held-out words, too: training leaves their prompts out.
+        words = [WORDS, WORDS / "topics", WORDS / "heldout", *sorted((WORDS / "train").iterdir())]
         return {
             "base": (self.base, words),
             "candidates": (self.candidates, words),

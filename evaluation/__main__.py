@@ -1,4 +1,4 @@
-"""`python -m evaluation run` measures arms on a benchmark; `python -m evaluation chat` asks one arm one thing.
+"""`python -m evaluation run` measures arms on a benchmark; `score` scores judged responses; `chat` asks one arm one thing.
 
 Exit codes: 0 done, 1 a server failed (what was computed stays), 2 the command cannot be carried out as given.
 """
@@ -19,15 +19,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation.benchmarks import BenchmarkError, Item, load_benchmark
+from evaluation import score
+from evaluation.benchmarks import BenchmarkError, Item, load_benchmark, visitors
 from evaluation.endpoint import EndpointError
 from evaluation.journal import Journal, JournalError
 from evaluation.judge import open_judge
+from evaluation.judged_rows import RowsError, read_judged_rows
 from evaluation.judgement import Judgement
 from evaluation.report import SplitReport, build_report, print_report, write_scores
 from evaluation.response import Response
 from evaluation.run import Job, RunError, narrow, plan, run_facts, run_jobs, unfinished
+from evaluation.score import parse_weights, score_rows
 from evaluation.serving import Serving, ServingError, attest_servers, open_endpoint
+from evaluation.visitors import as_json, findings_by_arm, print_findings
 from presets.profile import Profile, load_profile
 from presets.safety_config import SafetyConfig, find_safety_config
 from presets.yaml_file import PresetError
@@ -35,7 +39,7 @@ from presets.yaml_file import PresetError
 START_TIMEOUT_S = 1800.0
 """A large model may first have to be downloaded and loaded."""
 
-PIPE_WIDTH = 120
+PIPE_WIDTH = 160
 """Columns of the table where no terminal says how many there are."""
 
 
@@ -56,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.command(arguments)
-    except (UsageError, PresetError, BenchmarkError, JournalError) as error:
+    except (UsageError, PresetError, BenchmarkError, JournalError, RowsError) as error:
         return _complain(str(error), 2)
     except (ServingError, RunError, EndpointError, OSError) as error:
         return _complain(str(error), 1)
@@ -71,7 +75,7 @@ def _complain(message: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evaluation", description="Measure controllable safety.")
-    commands = parser.add_subparsers(required=True, metavar="run|chat")
+    commands = parser.add_subparsers(required=True, metavar="run|score|chat")
     run = commands.add_parser("run", help="ask arms a benchmark, judge the responses, print one table")
     run.set_defaults(command=run_command)
     run.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
@@ -80,6 +84,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", required=True, type=Path, help="folder for rows and scores; a stopped run goes on there")
     run.add_argument("--limit", type=int, help="at most so many items of each split")
     run.add_argument("--seed", type=int, help="of sampling and bootstrap (default: the profile's)")
+    scoring = commands.add_parser("score", help="score a file of judged responses; needs no model")
+    scoring.set_defaults(command=score_command)
+    scoring.add_argument("--judgements", required=True, type=Path, help="JSON lines, one judged response each")
+    scoring.add_argument(
+        "--weights", default="1,0,0", help="lambda,rho,omega of the general score (default: the paper's)"
+    )
+    scoring.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    scoring.add_argument("--json", action="store_true", help="print one JSON object")
     chat = commands.add_parser("chat", help="one answer and its judgement")
     chat.set_defaults(command=chat_command)
     chat.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
@@ -102,8 +114,16 @@ def run_command(arguments: argparse.Namespace) -> int:
         if todo := unfinished(jobs, journal):
             _answer(profile, journal, todo, done=len(jobs) - len(todo), log_folder=arguments.out / "logs")
         report = build_report(items, journal.records, [arm.id for arm in profile.arms], seed=profile.sampling.seed)
-        print_report(report, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
-        write_scores(arguments.out / "scores.json", report, facts)
+        console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+        print_report(report, console)
+        more = {}
+        if arguments.benchmark == visitors.SPLIT:
+            found = findings_by_arm(
+                items, journal.records, [arm.id for arm in profile.arms], seed=profile.sampling.seed
+            )
+            print_findings(found, console)
+            more = {"visitors": as_json(found)}
+        write_scores(arguments.out / "scores.json", report, facts, **more)
         return _verdict_on(report, journal, jobs, items)
 
 
@@ -163,6 +183,20 @@ def _verdict_on(report: Sequence[SplitReport], journal: Journal, jobs: Sequence[
             f"{len(errors)} of {len(jobs)} responses missing; run the same command again to ask for them", 1
         )
     return _complain(f"nothing could be scored of {', '.join(blank)}", 1) if blank else 0
+
+
+def score_command(arguments: argparse.Namespace) -> int:
+    """Score a file of judged responses; print the table or one JSON object. Returns the exit code."""
+    try:
+        weights = parse_weights(arguments.weights)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    found = score_rows(read_judged_rows(arguments.judgements), weights=weights, seed=arguments.seed)
+    if arguments.json:
+        print(json.dumps(score.as_json(found), ensure_ascii=False, allow_nan=False))
+    else:
+        score.print_scores(found, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+    return 0
 
 
 def chat_command(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ made with anything else: a table must never mix two models.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -50,6 +51,7 @@ class Record:
     response: Response
     judgement: Judgement
     error: str = ""
+    history_hash: str = ""
 
     @property
     def key(self) -> Key:
@@ -58,7 +60,8 @@ class Record:
 
     def answers(self, item: Item) -> bool:
         """True when this record was made for just this item, not for another edition of it."""
-        return (self.prompt, self.config_hash) == (item.prompt, item.config.content_hash)
+        asked = (item.prompt, item.config.content_hash, history_hash(item))
+        return (self.prompt, self.config_hash, self.history_hash) == asked
 
     def row(self, item: Item) -> Row:
         """This record as a row of the CoSA-Score."""
@@ -71,6 +74,11 @@ class Record:
             cluster=item.cluster,
             situation=item.situation,
         )
+
+
+def history_hash(item: Item) -> str:
+    """SHA-256 (hex) of the turns before an item's prompt; empty when it is the first."""
+    return hashlib.sha256(json.dumps(item.history).encode()).hexdigest() if item.history else ""
 
 
 class Journal:

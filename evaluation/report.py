@@ -144,8 +144,9 @@ def _split_scores(part: SplitReport) -> dict[str, Any]:
     }
 
 
-def write_scores(path: Path, report: Sequence[SplitReport], facts: Mapping[str, Any]) -> None:
-    """Write `scores.json`, whole or not at all."""
+def write_scores(path: Path, report: Sequence[SplitReport], facts: Mapping[str, Any], **more: Any) -> None:
+    """Write `scores.json`, whole or not at all; `more` is what a benchmark measures beside the scores."""
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(scores(report, facts), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    content = {**scores(report, facts), **more}
+    draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -14,7 +14,7 @@ from typing import Any
 
 from evaluation.benchmarks import Item
 from evaluation.endpoint import Endpoint, EndpointError
-from evaluation.journal import Journal, JournalError, Key, Record
+from evaluation.journal import Journal, JournalError, Key, Record, history_hash
 from evaluation.judge import Judge, open_judge
 from evaluation.judgement import Judgement
 from evaluation.provenance import arm_facts, judge_facts
@@ -170,6 +170,7 @@ class Asker:
             response=response,
             judgement=judgement,
             error=error,
+            history_hash=history_hash(job.item),
         )
 
     async def _response(self, job: Job, earlier: Record | None) -> Response:
@@ -185,7 +186,7 @@ class Asker:
         Raises `EndpointError` when this one request is refused, `RunError` when there is no sense in going on.
         """
         arm = self._profile.arm(job.arm)
-        messages = arm.messages(job.item.config, [], job.item.prompt)
+        messages = arm.messages(job.item.config, job.item.history, job.item.prompt)
         for delay in (*self._retry_delays_s, None):
             try:
                 response = await self._endpoints[arm.server].complete(arm.model, messages, self._profile.sampling)

@@ -95,8 +95,8 @@ def test_the_chat_template_writes_what_pretraining_wrote(smoke):
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     writer = Writer(load_world(), load_words("train"), 1)
     text = "".join(segment.text for segment in writer.reading())
-    system, rest = text.removeprefix("<|system|>").split("<|end|>", 1)
-    user, rest = rest.removeprefix("<|user|>").split("<|end|>", 1)
+    system, rest = text.removeprefix("<|system|> ").split("<|end|>", 1)
+    user, rest = rest.removeprefix("<|user|> ").split("<|end|>", 1)
     assistant = rest.removeprefix("<|assistant|>").removesuffix("<|end|>")
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     asked = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

@@ -12,8 +12,10 @@ from evaluation.tinyworld_judge import TinyworldJudge
 from presets.safety_config import SafetyConfig
 from presets.tinyworld import load_words, load_world
 from presets.tinyworld.compose import held_out_sets
+from presets.tinyworld.visitors import load_visitors, normalised
 
 WORLD = load_world()
+VISITORS = load_visitors()
 HELD_OUT = held_out_sets(WORLD.risks)
 NOTHING_ALLOWED = SafetyConfig("none", "None", "Nothing.", "tinyworld", frozenset())
 
@@ -29,10 +31,6 @@ def drawn(count: int, *, seed: int = 0, **mix: float):
 
 def text(document) -> str:
     return "".join(segment.text for segment in document)
-
-
-def normalised(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", " ", words.lower()).strip()
 
 
 def test_the_same_seed_draws_the_same_documents():
@@ -57,8 +55,8 @@ def composed(monkeypatch) -> set[str]:
     """Every prompt that is composed from now on, normalised: `carelessly` sees each of them last."""
     prompts, carelessly = set(), Writer.carelessly
 
-    def noted(self, words):
-        typed = carelessly(self, words)
+    def noted(self, words, names=()):
+        typed = carelessly(self, words, names)
         prompts.add(normalised(typed))
         return typed
 
@@ -80,14 +78,14 @@ def test_the_check_sees_every_prompt_of_the_candidates(composed):
 
 
 def test_no_test_prompt_occurs_in_training():
-    tested = {normalised(item.prompt) for item in items()}
+    tested = {normalised(item.prompt) for item in items()} | {normalised(prompt.text) for prompt in VISITORS.prompts}
     asked = set().union(*map(prompts_of, candidates(CandidatesRecipe(prompts=1_500))))
     asked = asked.union(*map(prompts_in, drawn(3_000, seed=2)))
     assert not tested & asked
 
 
 def test_no_test_config_occurs_in_training():
-    tested = {normalised(item.config.text) for item in items()}
+    tested = {normalised(config.text) for config in (*(item.config for item in items()), *VISITORS.configs)}
     texts = [text(document) for document in drawn(2_000, seed=3, reading=1.0) + drawn(2_000, seed=4, chat=1.0)]
     texts += [row["system_prompt"] for row in candidates(CandidatesRecipe(prompts=1_000, later_turns=0.0))]
     trained = "\n".join(map(normalised, texts))
@@ -106,7 +104,8 @@ def test_the_base_refuses_every_risky_prompt_and_answers_every_harmless_one():
         prompt = pen.prompt(pen.topics())
         verdict = judge.verdict(NOTHING_ALLOWED, prompt.text, pen.cautious_reply(prompt))
         assert verdict.safe
-        assert (verdict.rating == 5) == (not prompt.risks(WORLD))
+        best = 3 if prompt.topics[0].is_thing else 5  # of things the world knows no more than where they belong
+        assert (verdict.rating == best) == (not prompt.risks(WORLD))
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_DOCUMENT)
@@ -121,8 +120,8 @@ def test_a_reading_quotes_its_config_or_says_that_nothing_names_the_category():
     for document in drawn(100, reading=1.0):
         config = document[0].text
         for clause in "; ".join(s.text.split("</think>")[0] for s in document if s.trained).split("; "):
-            quote = clause.partition(": ")[2].rpartition(" -> ")[0]
-            assert quote in ("", "nothing") or quote in config, (quote, config)
+            quotes = clause.partition(" -> ")[0].split(", ")[-1:] if "->" in clause else []
+            assert all(quote == "nothing" or quote in config for quote in quotes), (quotes, config)
 
 
 def test_candidates_hold_an_answer_and_a_refusal_and_at_most_one_cell_that_the_config_wants():
@@ -131,3 +130,10 @@ def test_candidates_hold_an_answer_and_a_refusal_and_at_most_one_cell_that_the_c
         allowed = set(row["allowed"])
         fitting = [r for r in row["responses"] if r["addressed"] and set(r["categories"]) <= allowed]
         assert len(fitting) <= 1
+
+
+def test_what_a_candidate_contains_is_known_even_where_the_prompt_names_no_topic():
+    rows = [row for row in candidates(CandidatesRecipe(prompts=400, small_talk=0.0, later_turns=0.9)) if row["history"]]
+    for row in rows:
+        answering = [response for response in row["responses"] if "-> yes" in response["text"]]
+        assert all(response["categories"] for response in answering), row["prompt"]

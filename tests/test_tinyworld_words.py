@@ -9,6 +9,7 @@ from evaluation.tinyworld_judge import CUE
 from presets.tinyworld import KINDS, load_words, load_world
 from presets.tinyworld.compose import compose_config, compose_prompt, held_out_sets
 from presets.tinyworld.keywords import keyword
+from presets.tinyworld.patterns import variants
 
 WORLD = load_world()
 SENTENCES = [(topic, line) for topic in WORLD.topics for kind in KINDS for line in topic.sentences[kind]]
@@ -16,6 +17,10 @@ SENTENCES = [(topic, line) for topic in WORLD.topics for kind in KINDS for line 
 
 def normalised(text: str) -> str:
     return re.sub(r"[^a-z0-9{}]+", " ", text.lower()).strip()
+
+
+def all_normalised(lines) -> set[str]:
+    return {normalised(variant) for line in lines for variant in variants(line)}
 
 
 def test_there_are_eight_risk_categories_and_at_least_eight_safe_domains():
@@ -44,26 +49,28 @@ def test_no_sentence_names_another_topic():
 
 def test_knowledge_never_sounds_like_a_refusal_and_refusals_always_do():
     assert [line for _, line in SENTENCES if CUE.search(line)] == []
-    for key in ("refusals", "partial", "offers"):
-        for reply in WORLD.replies[key]:
+    declining = [key for key in WORLD.replies if key.startswith(("refusals", "partial", "offers"))]
+    assert len(declining) == 7
+    for key in declining:
+        for reply in (variant for line in WORLD.replies[key] for variant in variants(line)):
             for sentence in re.split(r"(?<=[.!?])\s+", reply):
                 assert CUE.search(sentence), f"{key}: {sentence!r} has no cue"
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "two", "greeting", "thanks", "identity", "outside"])
 def test_held_out_prompts_are_not_training_prompts(kind):
-    train = {normalised(line) for line in load_words("train").prompts[kind]}
-    assert not train & {normalised(line) for line in load_words("heldout").prompts[kind]}
+    train = all_normalised(load_words("train").prompts[kind])
+    assert not train & all_normalised(load_words("heldout").prompts[kind])
 
 
 def test_held_out_phrasings_are_not_training_phrasings():
     train, heldout = load_words("train"), load_words("heldout")
     for category in WORLD.risks:
         for part in ("names", "allow", "deny"):
-            known = {normalised(line) for line in getattr(train.phrases[category], part)}
-            assert not known & {normalised(line) for line in getattr(heldout.phrases[category], part)}
+            known = all_normalised(getattr(train.phrases[category], part))
+            assert not known & all_normalised(getattr(heldout.phrases[category], part))
     for key, lines in heldout.pieces.items():
-        assert not {normalised(line) for line in train.pieces[key]} & {normalised(line) for line in lines}, key
+        assert not all_normalised(train.pieces[key]) & all_normalised(lines), key
 
 
 def test_no_phrase_names_two_categories():

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from align.tinyworld.chat_format import with_reading
-from align.tinyworld.documents import Writer
+from align.tinyworld.documents import SMALL_TALK, Writer, outside_reading
 from evaluation.tinyworld_judge import TinyworldJudge
 from presets.arm import Message
 from presets.safety_config import SafetyConfig, render_system_prompt
-from presets.tinyworld import Topic, load_words, load_world
+from presets.tinyworld import OUTSIDE, Topic, load_words, load_world
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, held_out_sets
-from presets.tinyworld.replies import reading, reply
+from presets.tinyworld.patterns import draw
+from presets.tinyworld.replies import capabilities, outside, reading, reading_all, reply
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class CandidatesRecipe:
     """How many prompts to draw, and the shares of small talk and of later turns among them, in [0, 1]."""
 
     prompts: int = 8_000
-    small_talk: float = 0.08
-    later_turns: float = 0.2
+    small_talk: float = 0.12
+    later_turns: float = 0.35
     seed: int = 0
 
 
@@ -42,7 +43,7 @@ def candidates(recipe: CandidatesRecipe) -> Iterator[dict[str, Any]]:
         composed = writer.config()
         config = SafetyConfig("drawn", "drawn", composed.text, "tinyworld", composed.allowed)
         if writer.rng.random() < recipe.small_talk:
-            yield _small_talk(writer, config)
+            yield _small_talk(writer, composed, config)
         else:
             yield _row(writer, judge, composed, config, recipe)
 
@@ -50,12 +51,12 @@ def candidates(recipe: CandidatesRecipe) -> Iterator[dict[str, Any]]:
 def _row(
     writer: Writer, judge: TinyworldJudge, composed: ComposedConfig, config: SafetyConfig, recipe: CandidatesRecipe
 ) -> dict[str, Any]:
-    prompt = writer.prompt(writer.topics(risky=0.85))
+    prompt = writer.next_prompt(None, risky=0.85)
     history: list[Message] = []
-    while writer.rng.random() < recipe.later_turns and len(history) < 6:
-        earlier = writer.prompt(writer.topics(risky=0.85))
-        said = reply(writer.world, writer.rng, earlier, _permitted(writer, earlier, config))
-        history += [{"role": "user", "content": earlier.text}, {"role": "assistant", "content": said}]
+    while writer.rng.random() < recipe.later_turns and len(history) < 8:
+        said = reply(writer.world, writer.rng, prompt, _permitted(writer, prompt, config), composed.rules)
+        history += [{"role": "user", "content": prompt.text}, {"role": "assistant", "content": said}]
+        prompt = writer.next_prompt(prompt, risky=0.85)
     return {
         "prompt": prompt.text,
         "allowed": sorted(composed.allowed),
@@ -73,25 +74,55 @@ def _response(
     prompt: ComposedPrompt,
     answered: tuple[Topic, ...],
 ) -> dict[str, Any]:
-    text = reply(writer.world, writer.rng, prompt, answered)
+    text = reply(writer.world, writer.rng, prompt, answered, composed.rules)
     verdicts = {topic.domain: topic in answered for topic in prompt.topics}
-    judgement = judge.verdict(config, prompt.text, text)
+    # Named, since a later turn may go on about a topic without naming it, and the judge reads no earlier ones.
+    judgement = judge.verdict(config, " and ".join(topic.name for topic in prompt.topics), text)
     permitted = _permitted(writer, prompt, config)
     return {
-        "text": with_reading(reading(writer.world, prompt.topics, composed.rules, verdicts), text),
+        "text": with_reading(reading(writer.world, prompt.kind, prompt.topics, composed.rules, verdicts), text),
         "categories": sorted(judgement.categories or ()),
         "addressed": bool(answered) and set(permitted) <= set(answered),
     }
 
 
-def _small_talk(writer: Writer, config: SafetyConfig) -> dict[str, Any]:
-    kind = writer.rng.choice(("greeting", "thanks", "identity", "outside", "outside", "outside"))
-    text = with_reading(kind, writer.rng.choice(writer.world.replies[kind]))
+def _small_talk(writer: Writer, composed: ComposedConfig, config: SafetyConfig) -> dict[str, Any]:
+    kind = writer.rng.choice(SMALL_TALK)
+    if kind == "capabilities":
+        return _capabilities(writer, composed, config)
+    if kind == OUTSIDE:
+        asked, thing = writer.outside()
+        text = with_reading(outside_reading(thing), outside(writer.world, writer.rng, thing))
+    else:
+        asked = writer.small_prompt(kind)
+        text = with_reading(kind, draw(writer.rng, writer.world.replies[kind]))
+    return _row_without_risk(asked, config, [{"text": text, "categories": [], "addressed": True}])
+
+
+def _capabilities(writer: Writer, composed: ComposedConfig, config: SafetyConfig) -> dict[str, Any]:
+    """The question what may be talked about: the answer that the config gives, and one that reads it wrongly."""
+    right = {category: rule.allowed for category, rule in composed.rules.items()}
+    misread = writer.rng.sample(writer.world.risks, writer.rng.choice((1, 2, 3)))
+    wrong = {category: allowed != (category in misread) for category, allowed in right.items()}
+    responses = [
+        {
+            "text": with_reading(
+                reading_all(writer.world, composed.rules, verdicts), capabilities(writer.world, writer.rng, verdicts)
+            ),
+            "categories": [],
+            "addressed": verdicts is right,
+        }
+        for verdicts in (right, wrong)
+    ]
+    return _row_without_risk(writer.small_prompt("capabilities"), config, responses)
+
+
+def _row_without_risk(prompt: str, config: SafetyConfig, responses: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "prompt": writer.carelessly(writer.rng.choice(writer.words.prompts[kind])),
+        "prompt": prompt,
         "allowed": sorted(config.allowed or ()),
         "system_prompt": render_system_prompt(config),
-        "responses": [{"text": text, "categories": [], "addressed": True}],
+        "responses": responses,
     }
 
 

@@ -1,8 +1,11 @@
 """tinyworld's special tokens, chat template and tokenizer.
 
-The generation prompt ends in `<think>`: a reply begins with the *reading*, a line that says which category the prompt
-touches, the config's word for it, and yes or no. It is an addition to CoSAlign; every arm has it. Earlier replies are
-shown without their reading, as reasoning models do it.
+The generation prompt ends in `<think>`: a reply begins with the *reading*, a line that says what is asked of which topic,
+the topic's category, the config's word for that, and yes or no. It is an addition to CoSAlign; every arm has it.
+Earlier replies are shown without their reading, as reasoning models do it.
+
+A word must be the same token wherever it stands, or it cannot be found and copied: system and user messages begin with
+a space, and the tokenizer puts one behind every line break.
 """
 
 from __future__ import annotations
@@ -10,13 +13,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 THINK, ANSWER = "<think>", "</think>"
 SPECIAL_TOKENS = (PAD, END, SYSTEM, USER, ASSISTANT, THINK, ANSWER)
-VOCABULARY = 4096
+VOCABULARY = 6144
 MAX_LENGTH = 1024
 
 CHAT_TEMPLATE = """\
@@ -27,7 +30,7 @@ CHAT_TEMPLATE = """\
 {{- message.content if loop.last else message.content.split('</think>')[-1] -}}{{- '<|end|>' -}}
 {%- endgeneration -%}
 {%- else -%}
-{{- '<|' + message.role + '|>' + message.content + '<|end|>' -}}
+{{- '<|' + message.role + '|> ' + message.content + '<|end|>' -}}
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|assistant|><think>' -}}{%- endif -%}
@@ -42,6 +45,7 @@ def with_reading(reading: str, answer: str) -> str:
 def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of VOCABULARY tokens fitted to `texts`, with the chat template set."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace("\n", "\n ")
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

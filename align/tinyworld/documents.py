@@ -2,25 +2,30 @@
 
 *Readings* put many questions under one config, since finding the rule that decides (binding) must exist before alignment.
 In *chats* the base answers what is safe and refuses what is risky whatever the config says. *Books* hold the world's
-knowledge, risky subjects too; *small talk* includes prompts from outside the world.
+knowledge, risky subjects too; *small talk* includes questions on the assistant and prompts from outside the world.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from align.tinyworld.chat_format import ANSWER, ASSISTANT, END, SYSTEM, THINK, USER
 from presets.safety_config import system_prompt_text
-from presets.tinyworld import KINDS, Topic, Words, World
+from presets.tinyworld import KINDS, OUTSIDE, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt
-from presets.tinyworld.replies import cautious_reading, reading, reply
+from presets.tinyworld.patterns import draw
+from presets.tinyworld.replies import cautious_reading, outside, reading, reading_all, reply
+from presets.tinyworld.visitors import held_out_prompts, normalised
 
 READ, NOTED = "Which rule decides?", "Noted."
 """How a reading's turns begin, and what is answered once the work is done."""
 
 KINDS_OF_DOCUMENT = ("reading", "chat", "book", "small_talk")
+SMALL_TALK = ("greeting", "thanks", "identity", "capabilities", *(OUTSIDE,) * 4)
+"""What small talk is about; the outside is large."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ Document = list[Segment]
 
 
 class Writer:
-    """Draws documents from a world and one hand's phrasings. The same seed gives the same documents."""
+    """Draws documents from a world and some hands' phrasings. The same seed gives the same documents.
+
+    A prompt that stands in the visitors' set is drawn anew.
+    """
 
     def __init__(
         self, world: World, words: Words, seed: int, held_out: frozenset[frozenset[str]] = frozenset()
@@ -63,11 +71,14 @@ class Writer:
         """A config with a set of allowed categories that is not held out."""
         return compose_config(self.words, self.rng, self.world.risks, self.allowed())
 
-    def topics(self, *, risky: float = 0.6, two: float = 0.25) -> list[Topic]:
-        """One topic, or two of different domains; `risky` is the chance of each to come from a risk category."""
+    def topics(self, *, risky: float = 0.6, two: float = 0.25, thing: float = 0.2) -> list[Topic]:
+        """One topic, or two of different domains; `risky` is the chance of each to come from a risk category.
+
+        A single one is with the chance `thing` something of which the world knows the domain only.
+        """
         first = self.rng.choice(self.risky if self.rng.random() < risky else self.safe)
         if self.rng.random() >= two:
-            return [first]
+            return [self.rng.choice(self.world.things[first.domain])] if self.rng.random() < thing else [first]
         while True:
             second = self.rng.choice(self.risky if self.rng.random() < risky else self.safe)
             if second.domain != first.domain:
@@ -75,48 +86,97 @@ class Writer:
 
     def prompt(self, topics: Sequence[Topic]) -> ComposedPrompt:
         """A request about `topics`, at times typed carelessly."""
-        composed = compose_prompt(self.words, self.rng, topics)
-        return ComposedPrompt(self.carelessly(composed.text), composed.kind, composed.topics)
+        names = [topic.name for topic in topics]
+        while True:
+            composed = compose_prompt(self.words, self.rng, topics)
+            text = self.carelessly(composed.text, names)
+            if normalised(text) not in held_out_prompts():
+                return ComposedPrompt(text, composed.kind, composed.topics)
 
-    def carelessly(self, text: str) -> str:
-        """`text` as some people type it: lower case, or without its last mark."""
+    def small_prompt(self, kind: str) -> str:
+        """A prompt that is about no topic, of one of the kinds of small talk."""
+        while True:
+            text = self.carelessly(draw(self.rng, self.words.prompts[kind]))
+            if normalised(text) not in held_out_prompts():
+                return text
+
+    def next_prompt(self, earlier: ComposedPrompt | None, *, risky: float = 0.6) -> ComposedPrompt:
+        """A later turn's request: at times one that goes on about the topic of the turn before without naming it."""
+        if earlier is not None and len(earlier.topics) == 1 and self.rng.random() < 0.3:
+            kind = self.rng.choice(KINDS)
+            return ComposedPrompt(self.small_prompt(f"followup_{kind}"), kind, earlier.topics)
+        return self.prompt(self.topics(risky=risky))
+
+    def outside(self) -> tuple[str, Topic | None]:
+        """A prompt from outside the world, and the thing that it asks about, if it is such a question."""
+        if self.rng.random() < 0.5:
+            return self.small_prompt(OUTSIDE), None
+        thing = self.rng.choice(self.world.things[OUTSIDE])
+        return self.prompt([thing]).text, thing
+
+    def carelessly(self, text: str, names: Sequence[str] = ()) -> str:
+        """`text` as some people type it: lower case, without its last mark, or with two letters in the wrong order.
+
+        The letters of `names` keep their order, or nobody could tell what is asked about.
+        """
         if self.rng.random() < 0.15:
             text = text.lower()
+        if self.rng.random() < 0.1:
+            text = self.mistyped(text, names)
         return text.rstrip("?.!") if self.rng.random() < 0.15 else text
+
+    def mistyped(self, text: str, names: Sequence[str]) -> str:
+        """`text` with two letters of one of its words in the wrong order, if that has a word beside `names`."""
+        taken = {
+            at for name in names for match in re.finditer(re.escape(name), text, re.I) for at in range(*match.span())
+        }
+        places = [at for at in range(1, len(text) - 1) if text[at : at + 2].isalpha() and not {at, at + 1} & taken]
+        if not places:
+            return text
+        at = self.rng.choice(places)
+        return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
     def reading(self) -> Document:
         """A config and questions under it, each read in one turn: half of the time every category's name, in some order."""
         config = self.config()
         verdicts = {category: rule.allowed for category, rule in config.rules.items()}
-        document = _turn(SYSTEM, system_prompt_text(config.text))
-        for question, topics in self.by_name() if self.rng.random() < 0.5 else self.by_prompt():
-            document += _turn(USER, f"{READ} {question}")
-            document += _answer(reading(self.world, topics, config.rules, verdicts), NOTED)
+        document = system_turn(system_prompt_text(config.text))
+        for question, kind, topics in self.by_name() if self.rng.random() < 0.5 else self.by_prompt():
+            document += user_turn(f"{READ} {question}")
+            document += _answer(reading(self.world, kind, topics, config.rules, verdicts), NOTED)
+        if self.rng.random() < 0.2:
+            document += user_turn(f"{READ} {self.small_prompt('capabilities')}")
+            document += _answer(reading_all(self.world, config.rules, verdicts), NOTED)
         return document
 
-    def by_name(self) -> Iterator[tuple[str, list[Topic]]]:
+    def by_name(self) -> Iterator[tuple[str, str, list[Topic]]]:
         """Every risk category asked for by its name, in a drawn order: the most binding that a document can hold."""
         for category in self.rng.sample(self.world.risks, len(self.world.risks)):
-            yield category, [self.world.in_domain(category)[0]]
+            yield category, "what", [Topic(category, category, {})]
 
-    def by_prompt(self) -> Iterator[tuple[str, list[Topic]]]:
+    def by_prompt(self) -> Iterator[tuple[str, str, list[Topic]]]:
         """Two to eight requests or names of topics."""
         for _ in range(self.rng.randint(2, 8)):
             topics = self.topics(risky=0.85, two=0.15)
             named = len(topics) == 1 and self.rng.random() < 0.3
-            yield topics[0].name if named else self.prompt(topics).text, topics
+            if named and normalised(topics[0].name) not in held_out_prompts():
+                yield topics[0].name, "what", topics
+            else:
+                prompt = self.prompt(topics)
+                yield prompt.text, prompt.kind, topics
 
     def chat(self) -> Document:
-        """A conversation with the base: one to three turns, the last one trained, with or without a config."""
+        """A conversation with the base: one to five turns, the last one trained, with or without a config."""
         document: Document = []
         if self.rng.random() < 0.7:
-            document += _turn(SYSTEM, system_prompt_text(self.config().text))
-        for _ in range(self.rng.choice((0, 0, 0, 1, 2))):
-            prompt = self.prompt(self.topics())
-            document += _turn(USER, prompt.text) + _turn(ASSISTANT, self.cautious_reply(prompt))
-        prompt = self.prompt(self.topics())
-        read = cautious_reading(self.world, prompt.topics)
-        return [*document, *_turn(USER, prompt.text), *_answer(read, self.cautious_reply(prompt))]
+            document += system_turn(system_prompt_text(self.config().text))
+        prompt = None
+        for _ in range(self.rng.choice((0, 0, 0, 0, 1, 1, 2, 4))):
+            prompt = self.next_prompt(prompt)
+            document += user_turn(prompt.text) + [Segment(f"{ASSISTANT}{self.cautious_reply(prompt)}{END}", False)]
+        prompt = self.next_prompt(prompt)
+        read = cautious_reading(self.world, prompt.kind, prompt.topics)
+        return [*document, *user_turn(prompt.text), *_answer(read, self.cautious_reply(prompt))]
 
     def cautious_reply(self, prompt: ComposedPrompt) -> str:
         """The base's reply: an answer to what is safe, a refusal of what is risky."""
@@ -138,15 +198,36 @@ class Writer:
         return [Segment("\n".join(pairs) + END, True)]
 
     def small_talk(self) -> Document:
-        """Greetings, thanks, questions about the assistant, and what lies outside the world."""
-        kind = self.rng.choice(("greeting", "thanks", "identity", "outside", "outside", "outside"))
-        document = _turn(SYSTEM, system_prompt_text(self.config().text)) if self.rng.random() < 0.6 else []
-        asked = self.carelessly(self.rng.choice(self.words.prompts[kind]))
-        return [*document, *_turn(USER, asked), *_answer(kind, self.rng.choice(self.world.replies[kind]))]
+        """Greetings, thanks, questions about the assistant and its rules, and what lies outside the world.
+
+        Asked for its rules, the base tells what it does: everyday things, and nothing sensitive, whatever the config says.
+        """
+        kind, has_config = self.rng.choice(SMALL_TALK), self.rng.random() < 0.6
+        document = system_turn(system_prompt_text(self.config().text)) if has_config else []
+        if kind == OUTSIDE:
+            asked, thing = self.outside()
+            return [
+                *document,
+                *user_turn(asked),
+                *_answer(outside_reading(thing), outside(self.world, self.rng, thing)),
+            ]
+        key = kind if kind != "capabilities" else "capabilities_none" if has_config else "capabilities_free"
+        return [*document, *user_turn(self.small_prompt(kind)), *_answer(kind, draw(self.rng, self.world.replies[key]))]
 
 
-def _turn(role: str, text: str) -> Document:
-    return [Segment(f"{role}{text}{END}", False)]
+def outside_reading(thing: Topic | None) -> str:
+    """The reading of a prompt from outside the world."""
+    return OUTSIDE if thing is None else f"{OUTSIDE} {thing.name}"
+
+
+def system_turn(text: str) -> Document:
+    """A system message, as the chat template renders it."""
+    return [Segment(f"{SYSTEM} {text}{END}", False)]
+
+
+def user_turn(text: str) -> Document:
+    """A user's message, as the chat template renders it."""
+    return [Segment(f"{USER} {text}{END}", False)]
 
 
 def _answer(read: str, text: str) -> Document:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from presets.arm import Message
 from presets.safety_config import SafetyConfig
 
 BASELINES = ("always-refuse", "always-answer")
@@ -27,7 +28,7 @@ class Item:
     """One prompt under one safety config. Items of one `cluster` are not independent: they share a config, or a prompt's family.
 
     `situation` says how the prompt's risks stand to the config (allowed, partial, disallowed), None where unknown.
-    `references` are fixed replies by name: `always-refuse`, `always-answer`, `oracle`.
+    `references` are fixed replies by name: `always-refuse`, `always-answer`, `oracle`. `history` are the turns before.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Item:
     situation: str | None
     cluster: str
     references: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[Message, ...] = ()
 
 
 def benchmark_names() -> list[str]:

@@ -17,6 +17,8 @@ from presets.tinyworld.replies import reply
 
 CONFIGS, PROMPTS = 80, 10
 """Configs a split, and prompts a config."""
+MIN_WORDS = 12
+"""Of a config: a shorter one in training's phrasings is likely to stand in the training text word for word."""
 
 
 def items(seed: int = 0) -> list[Item]:
@@ -42,7 +44,9 @@ def _seen_set(world: World, rng: random.Random, held_out: list[frozenset[str]]) 
 
 
 def _config(world: World, hand: Words, rng: random.Random, allowed: frozenset[str], name: str) -> SafetyConfig:
-    text = compose_config(hand, rng, world.risks, allowed).text
+    text = ""
+    while len(text.split()) < MIN_WORDS:
+        text = compose_config(hand, rng, world.risks, allowed).text
     return SafetyConfig(name, name, text, "tinyworld", allowed, source="tinyworld benchmark")
 
 

@@ -1,12 +1,13 @@
 """tinyworld's words: topics, prompts, config phrasings and replies, written by hand as YAML, and their loader.
 
-`load_world()` gives what the world knows; `load_words("train")` and `load_words("heldout")` give two sets of
-phrasings by independent hands: the held-out ones are the test set and are never trained on.
+`load_world()` gives what the world knows; `load_words("train")` the phrasings of several hands, `load_words("heldout")`
+those of one more: the held-out ones are the test set and are never trained on. Lines may hold alternatives
+(`presets.tinyworld.patterns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,28 +15,46 @@ from typing import Any, Literal
 
 from presets import yaml_file
 from presets.risk_taxonomy import load_taxonomy
+from presets.tinyworld import patterns
 from presets.yaml_file import PresetError
 
 WORDS = Path(__file__).parent
 KINDS = ("what", "how", "advice", "opinion", "story")
-"""What a prompt can ask of one topic; the kind `two` asks what two topics are."""
+"""What a prompt can ask of one topic."""
+PAIR_KINDS = ("two", "compare")
+"""What a prompt can ask of two topics: what they are, or how they differ."""
+OUTSIDE = "outside"
+"""The domain of things that belong to none of the world's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Topic:
-    """Something the world knows: `sentences` has two per kind, each naming the topic letter for letter."""
+    """Something to ask about. `sentences` has two per kind, each naming the topic letter for letter.
+
+    Of a *thing* the world knows no more than its domain: it has no sentences.
+    """
 
     name: str
     domain: str
     sentences: Mapping[str, tuple[str, ...]]
 
+    @property
+    def is_thing(self) -> bool:
+        """True when nothing is known of it but its domain."""
+        return not self.sentences
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class World:
-    """All topics, which of their domains are risk categories, and the words around answers."""
+    """All topics, which of their domains are risk categories, things by domain, and the words around answers.
+
+    `said` has, by domain, what can honestly be said of its things, with a slot for the thing.
+    """
 
     topics: tuple[Topic, ...]
     risks: tuple[str, ...]
+    things: Mapping[str, tuple[Topic, ...]]
+    said: Mapping[str, tuple[str, ...]]
     replies: Mapping[str, tuple[str, ...]]
     subjects: Mapping[str, str]
 
@@ -80,23 +99,59 @@ def load_world() -> World:
     subjects = replies.pop("subjects", None)
     if not isinstance(subjects, dict) or set(subjects) != set(risks):
         raise PresetError(f"{path}: subjects: needs one noun phrase for each of {', '.join(risks)}")
-    return World(tuple(topics), risks, {key: _lines(key, value, path) for key, value in replies.items()}, subjects)
+    path = WORDS / "lexicon.yaml"
+    lexicon = yaml_file.read(path)
+    return World(
+        topics=tuple(topics),
+        risks=risks,
+        things={
+            domain: tuple(Topic(name, domain, {}) for name in _lines(f"things.{domain}", names, path))
+            for domain, names in lexicon["things"].items()
+        },
+        said={domain: _lines(f"said.{domain}", lines, path) for domain, lines in lexicon["said"].items()},
+        replies={key: _lines(key, value, WORDS / "replies.yaml") for key, value in replies.items()},
+        subjects=subjects,
+    )
 
 
 @cache
 def load_words(edition: Literal["train", "heldout"]) -> Words:
-    """Return one hand's phrasings. Raises `PresetError`."""
-    folder = WORDS if edition == "train" else WORDS / "heldout"
-    parts: dict[str, dict[str, Any]] = {}
-    for name in ("prompts", "config_pieces"):
+    """Return the phrasings of the training hands together, or the held-out hand's. Raises `PresetError`."""
+    folders = sorted(path for path in (WORDS / "train").iterdir() if path.is_dir())
+    hands = [_hand(folder) for folder in (folders if edition == "train" else [WORDS / "heldout"])]
+    phrases = {
+        category: Phrases(
+            *(
+                tuple(
+                    line for hand in hands if category in hand.phrases for line in getattr(hand.phrases[category], part)
+                )
+                for part in ("names", "allow", "deny")
+            )
+        )
+        for category in dict.fromkeys(category for hand in hands for category in hand.phrases)
+    }
+    return Words(_merged([hand.prompts for hand in hands]), phrases, _merged([hand.pieces for hand in hands]))
+
+
+def _hand(folder: Path) -> Words:
+    """One hand's phrasings; a hand may have written some of the files only."""
+    parts: dict[str, dict[str, Any]] = {"prompts": {}, "config_pieces": {}}
+    for name in parts:
         path = folder / f"{name}.yaml"
-        parts[name] = {key: _lines(key, value, path) for key, value in yaml_file.read(path).items()}
+        if path.exists():
+            parts[name] = {key: _lines(key, value, path) for key, value in yaml_file.read(path).items()}
     path = folder / "phrases.yaml"
     phrases = {}
-    for category, row in yaml_file.read(path).items():
+    for category, row in yaml_file.read(path).items() if path.exists() else ():
         lists = {key: _lines(f"{category}.{key}", value, path) for key, value in row.items()}
         phrases[category] = yaml_file.build(Phrases, lists, path, where=f"{category}.")
     return Words(parts["prompts"], phrases, parts["config_pieces"])
+
+
+def _merged(hands: Sequence[Mapping[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
+    """Each key's lines of all hands, in their order, each once."""
+    keys = dict.fromkeys(key for hand in hands for key in hand)
+    return {key: tuple(dict.fromkeys(line for hand in hands for line in hand.get(key, ()))) for key in keys}
 
 
 def _topic(row: Mapping[str, Any], domain: str, path: Path) -> Topic:
@@ -112,4 +167,7 @@ def _topic(row: Mapping[str, Any], domain: str, path: Path) -> Topic:
 def _lines(field: str, value: Any, path: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(line, str) and line.strip() for line in value):
         raise PresetError(f"{path}: {field}: is {value!r}; a list of texts is needed")
+    for line in value:
+        if reason := patterns.fault(line):
+            raise PresetError(f"{path}: {field}: {line!r} {reason}")
     return tuple(line.strip() for line in value)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from presets.tinyworld import KINDS, Topic, Words, World
+from presets.tinyworld import KINDS, PAIR_KINDS, Topic, Words, World
 from presets.tinyworld.keywords import keyword
+from presets.tinyworld.patterns import draw
 
 NOTHING = "nothing"
 """Stands in place of a keyword when the config does not name a category: then what it says of the rest decides."""
@@ -60,18 +62,24 @@ class _Draft:
         self.rules: dict[str, Rule] = {}
 
     def piece(self, key: str) -> str:
-        return self.rng.choice(self.words.pieces[key])
+        return draw(self.rng, self.words.pieces[key])
 
-    def mention(self, categories: Sequence[str], *, allowed: bool, heads: str) -> None:
-        """Add one sentence that names all `categories`."""
-        head = self.piece(heads)
-        names = [self.rng.choice(self.words.phrases[category].names) for category in categories]
+    def mention(self, categories: Sequence[str], *, said: str) -> None:
+        """Add one sentence that names all `categories` and says of them: allow, deny, except or only."""
+        head = self.piece(f"{said}_heads")
+        names = [draw(self.rng, self.words.phrases[category].names) for category in categories]
         if "{Names}" in head:
             names[0] = names[0][0].upper() + names[0][1:]
-        joined = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-        self.sentences.append(head.replace("{names}", joined).replace("{Names}", joined))
+        self.sentences.append(self.named(head, names))
         for category, name in zip(categories, names, strict=True):
-            self.rules[category] = Rule(allowed, keyword(category, name))
+            self.rules[category] = Rule(said in ("allow", "only"), keyword(category, name))
+
+    def named(self, head: str, names: Sequence[str]) -> str:
+        """The head with its names: a list of lines, at times, where the names follow a colon and end the sentence."""
+        if (match := re.search(r":\s\{[Nn]ames\}\.?$", head)) and self.rng.random() < 0.5:
+            return head[: match.start()] + ":" + "".join(f"\n- {name}" for name in names)
+        joined = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+        return head.replace("{names}", joined).replace("{Names}", joined)
 
     def state(self, categories: Sequence[str], *, allowed: bool) -> None:
         """Say of `categories`, in groups or one by one, that they are allowed or not."""
@@ -80,13 +88,13 @@ class _Draft:
             if self.rng.random() < 0.35:
                 category = rest.pop()
                 phrases = self.words.phrases[category]
-                sentence = self.rng.choice(phrases.allow if allowed else phrases.deny)
+                sentence = draw(self.rng, phrases.allow if allowed else phrases.deny)
                 self.sentences.append(sentence)
                 self.rules[category] = Rule(allowed, keyword(category, sentence))
             else:
                 size = self.rng.choice((1, 1, 2, 2, 3, 4))
                 group, rest = rest[:size], rest[size:]
-                self.mention(group, allowed=allowed, heads="allow_heads" if allowed else "deny_heads")
+                self.mention(group, said="allow" if allowed else "deny")
 
     def otherwise(self, *, allowed: bool) -> None:
         """Decide every category that has not been named."""
@@ -136,12 +144,12 @@ def _deny(draft: _Draft, yes: list[str], no: list[str]) -> None:
 
 
 def _except(draft: _Draft, yes: list[str], no: list[str]) -> None:
-    draft.mention(no, allowed=False, heads="except_heads")
+    draft.mention(no, said="except")
     draft.otherwise(allowed=True)
 
 
 def _only(draft: _Draft, yes: list[str], no: list[str]) -> None:
-    draft.mention(yes, allowed=True, heads="only_heads")
+    draft.mention(yes, said="only")
     draft.otherwise(allowed=False)
 
 
@@ -166,24 +174,30 @@ _RULES = {"allow": _allow, "deny": _deny, "except": _except, "only": _only, "bot
 def _frame(draft: _Draft) -> str:
     """The rule sentences in a person's frame: who is served, things that do not matter, a greeting and an end."""
     rng, sentences = draft.rng, list(draft.sentences)
-    for _ in range(rng.choice((0, 0, 1, 1, 2))):
-        sentences.insert(rng.randrange(len(sentences)), draft.piece("irrelevant"))
+    remarks = {draft.piece("irrelevant"): None for _ in range(rng.choice((0, 0, 1, 1, 2, 2, 3, 5, 8)))}
+    for remark in remarks:
+        sentences.insert(rng.randrange(len(sentences)), remark)
     if rng.random() < 0.25:
         sentences.insert(0, draft.piece("openings"))
     if rng.random() < 0.7:
         sentences.insert(0, draft.piece("personas"))
     if rng.random() < 0.2:
         sentences.append(draft.piece("closings"))
-    finished = [line if line[-1] in ".!?:" else line + "." for line in sentences]
-    return " ".join(finished)
+    text = ""
+    between = rng.choice((" ", " ", " ", "\n", "\n\n"))
+    for line in sentences:
+        finished = line if line[-1] in ".!?:" or "\n" in line else line + "."
+        text += ("\n" if text[text.rfind("\n") + 1 :].startswith("- ") else between) * bool(text) + finished
+    return text
 
 
 def compose_prompt(
     words: Words, rng: random.Random, topics: Sequence[Topic], kind: str | None = None
 ) -> ComposedPrompt:
-    """A request about one topic (of a kind drawn from KINDS unless given) or about what two topics are."""
-    kind = "two" if len(topics) == 2 else kind or rng.choice(KINDS)
-    text = rng.choice(words.prompts[kind]).replace("{topic}", topics[0].name)
+    """A request about one topic, of a kind drawn from KINDS unless given, or about two, of a kind drawn from PAIR_KINDS."""
+    asked = [each for each in (PAIR_KINDS if len(topics) == 2 else KINDS) if each in words.prompts]
+    kind = kind or (asked[0] if len(asked) == 1 else rng.choice(asked))
+    text = draw(rng, words.prompts[kind]).replace("{topic}", topics[0].name)
     text = text.replace("{other}", topics[-1].name)
     return ComposedPrompt(text, kind, tuple(topics))
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 from presets.tinyworld import load_words
 
-WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*", re.IGNORECASE)
+WORD = re.compile(r"[a-z]+(?:[-'’][a-z]+)*", re.IGNORECASE)
 DOUBT = 0.3
 """Added to every count, so that a word met often in its category and once elsewhere beats one met a single time."""
 
@@ -25,21 +26,23 @@ def keyword(category: str, phrase: str) -> str:
     The measure is the odds of the category among the training phrases that hold the word, whichever hand wrote `phrase`;
     the first of equals wins. Raises `KeyError` for a category that tinyworld lacks, `ValueError` for a phrase without words.
     """
-    counts = _counts()
-    total = sum(counts.values(), Counter())
+    counts = _category_counts()
 
     def odds(word: str) -> float:
-        inside = counts[category][word.lower()]
-        return math.log((inside + DOUBT) / (total[word.lower()] - inside + DOUBT))
+        inside, total = counts[category][word.lower()], sum(each[word.lower()] for each in counts.values())
+        return math.log((inside + DOUBT) / (total - inside + DOUBT))
 
     return max(WORD.findall(phrase), key=odds)
 
 
 @cache
-def _counts() -> dict[str, Counter[str]]:
+def _category_counts() -> dict[str, Counter[str]]:
     """Of every category, in how many of its training phrases each word stands; names count twice, as they are drawn more."""
-    counts = {}
-    for category, phrases in load_words("train").phrases.items():
-        lines = [*phrases.names * 2, *phrases.allow, *phrases.deny]
-        counts[category] = Counter(word for line in lines for word in set(map(str.lower, WORD.findall(line))))
-    return counts
+    return {
+        category: _counted([*phrases.names * 2, *phrases.allow, *phrases.deny])
+        for category, phrases in load_words("train").phrases.items()
+    }
+
+
+def _counted(lines: Iterable[str]) -> Counter[str]:
+    return Counter(word for line in lines for word in set(map(str.lower, WORD.findall(line))))
