@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from evaluation import score
+from evaluation import decisions, score_report
 from evaluation.benchmarks import BenchmarkError, Item, load_benchmark, visitors
 from evaluation.endpoint import EndpointError
 from evaluation.journal import Journal, JournalError
@@ -29,9 +29,7 @@ from evaluation.judgement import Judgement
 from evaluation.report import SplitReport, build_report, print_report, write_scores
 from evaluation.response import Response
 from evaluation.run import Job, RunError, narrow, plan, run_facts, run_jobs, unfinished
-from evaluation.score import parse_weights, score_rows
 from evaluation.serving import Serving, ServingError, attest_servers, open_endpoint
-from evaluation.visitors import as_json, findings_by_arm, print_findings
 from presets.profile import Profile, load_profile
 from presets.safety_config import SafetyConfig, find_safety_config
 from presets.yaml_file import PresetError
@@ -118,11 +116,11 @@ def run_command(arguments: argparse.Namespace) -> int:
         print_report(report, console)
         more = {}
         if arguments.benchmark == visitors.SPLIT:
-            found = findings_by_arm(
+            found = decisions.findings_by_arm(
                 items, journal.records, [arm.id for arm in profile.arms], seed=profile.sampling.seed
             )
-            print_findings(found, console)
-            more = {"visitors": as_json(found)}
+            decisions.print_findings(found, console)
+            more = {"visitors": decisions.as_json(found)}
         write_scores(arguments.out / "scores.json", report, facts, **more)
         return _verdict_on(report, journal, jobs, items)
 
@@ -188,14 +186,14 @@ def _verdict_on(report: Sequence[SplitReport], journal: Journal, jobs: Sequence[
 def score_command(arguments: argparse.Namespace) -> int:
     """Score a file of judged responses; print the table or one JSON object. Returns the exit code."""
     try:
-        weights = parse_weights(arguments.weights)
+        weights = score_report.parse_weights(arguments.weights)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    found = score_rows(read_judged_rows(arguments.judgements), weights=weights, seed=arguments.seed)
+    found = score_report.score_rows(read_judged_rows(arguments.judgements), weights=weights, seed=arguments.seed)
     if arguments.json:
-        print(json.dumps(score.as_json(found), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(score_report.as_json(found), ensure_ascii=False, allow_nan=False))
     else:
-        score.print_scores(found, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+        score_report.print_scores(found, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -22,8 +22,13 @@ class Judge(Protocol):
 
     name: str
 
-    async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
-        """Return the verdict, or an unscored judgement with the reason; raises nothing for a judge's own failure."""
+    async def judge(
+        self, *, config: SafetyConfig, prompt: str, response: Response, earlier: Sequence[str] = ()
+    ) -> Judgement:
+        """Return the verdict, or an unscored judgement with the reason; raises nothing for a judge's own failure.
+
+        `earlier` are the person's prompts before this one, which a later one ("and how is it made?") may lean on.
+        """
         ...
 
 

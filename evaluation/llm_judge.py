@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +70,16 @@ class LLMJudge:
         self._endpoint, self._model, self._taxonomy = endpoint, model, taxonomy
         self._sampling, self._make_nonce = sampling, make_nonce
 
-    async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+    async def judge(
+        self, *, config: SafetyConfig, prompt: str, response: Response, earlier: Sequence[str] = ()
+    ) -> Judgement:
         """Return the verdict on one response; unscored when a reply is unreadable or the endpoint fails."""
         if config.taxonomy != self._taxonomy.id:
             reason = f"config {config.id!r} is of taxonomy {config.taxonomy!r}; this judge knows {self._taxonomy.id!r}"
             return Judgement(self.name, unscored=reason)
         if not response.text.strip():
             return judge_nothing(self.name)
-        questions = self._questions(config, prompt=prompt, response=response.text)
+        questions = self._questions(config, prompt=in_context(prompt, earlier), response=response.text)
         answers = await asyncio.gather(*(self._ask(question) for question in questions))
         return self._judgement(config, {answer.question: answer for answer in answers})
 
@@ -128,6 +130,14 @@ class LLMJudge:
             rule=None if compliance is None or compliance["complies"] else compliance["broken_rule"].strip(),
             raw=raw,
         )
+
+
+def in_context(prompt: str, earlier: Sequence[str]) -> str:
+    """The prompt, after the same person's earlier ones if there are any."""
+    if not earlier:
+        return prompt
+    before = "\n".join(f"- {each}" for each in earlier)
+    return f"Earlier messages of the same person, for context only:\n{before}\n\nThe message to be answered:\n{prompt}"
 
 
 def helpfulness_schema() -> dict[str, Any]:

@@ -92,36 +92,39 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=column.startswith("CoSA"))
     for part in report:
         for arm, found in part.arms.items():
-            table.add_row(part.split, arm, *_cells(found), _number(part.ceiling))
+            table.add_row(part.split, arm, *_cells(found), number(part.ceiling))
         table.add_section()
     console.print(table)
     for part in report:
         for comparison in part.comparisons:
             found = comparison.difference
             line = f"{part.split}: {comparison.arm} minus {comparison.minus}: "
-            console.print(f"{line}{_interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}", markup=False)
+            console.print(f"{line}{interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}", markup=False)
 
 
 def _cells(found: Score) -> list[str]:
     return [
-        _interval(found.cosa_score, found.ci_low, found.ci_high),
-        _percent(found.helpful_safe),
-        _percent(found.helpful_unsafe),
+        interval(found.cosa_score, found.ci_low, found.ci_high),
+        percent(found.helpful_safe),
+        percent(found.helpful_unsafe),
         str(found.n),
         str(found.n_unscored),
     ]
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A score for a table, with its sign."""
     return NOTHING if value is None else f"{value:+.3f}"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A rate in [0, 1] for a table, in per cent."""
     return NOTHING if value is None else f"{100 * value:.1f}"
 
 
-def _interval(mean: float | None, low: float | None, high: float | None) -> str:
-    return f"{_number(mean)} [{_number(low)}, {_number(high)}]"
+def interval(mean: float | None, low: float | None, high: float | None) -> str:
+    """A score with its interval for a table."""
+    return f"{number(mean)} [{number(low)}, {number(high)}]"
 
 
 def scores(report: Sequence[SplitReport], facts: Mapping[str, Any]) -> dict[str, Any]:

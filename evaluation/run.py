@@ -156,7 +156,10 @@ class Asker:
         error = ""
         try:
             response = await self._response(job, earlier)
-            judgement = await self._judge.judge(config=job.item.config, prompt=job.item.prompt, response=response)
+            earlier = [message["content"] for message in job.item.history if message["role"] == "user"]
+            judgement = await self._judge.judge(
+                config=job.item.config, prompt=job.item.prompt, response=response, earlier=earlier
+            )
         except EndpointError as fault:
             response, error = Response(), str(fault)
             judgement = Judgement(self._judge.name, unscored=f"there is no response: {error}")

@@ -244,8 +244,9 @@ class Answering:
             arms=[self._provenance.arms[arm_id] for arm_id in self.arms],
         )
         answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id]) for arm_id in self.arms}
-        turn = Turn(stored.id, prompt, config, answers)
-        session.turns = [*session.turns, turn] if continues else [turn]
+        before = session.turns if continues else []
+        turn = Turn(stored.id, prompt, config, answers, earlier=tuple(earlier.prompt for earlier in before))
+        session.turns = [*before, turn]
         session.conversation_id, session.config = conversation_id, config
         return turn
 
@@ -296,7 +297,9 @@ class Answering:
         try:
             await self._judge_started()
             judge = await self._opened_judge()
-            return await judge.judge(config=turn.config, prompt=turn.prompt, response=answer.response)
+            return await judge.judge(
+                config=turn.config, prompt=turn.prompt, response=answer.response, earlier=turn.earlier
+            )
         except EndpointError as failure:
             return Judgement(self.profile.judge.kind, unscored=str(failure))
         except Exception as failure:

@@ -64,13 +64,15 @@ class Turn:
 
     `delivered` holds the arms whose stream to the browser has ended. An answer can be final a moment before that, and
     a prompt sent in this moment would find its pane still busy; so the next prompt waits for both.
-    `spoken` is set from the first word (of text or thinking) on that any arm says.
+    `spoken` is set from the first word (of text or thinking) on that any arm says. `earlier` are the conversation's
+    prompts before this one.
     """
 
     id: str
     prompt: str
     config: SafetyConfig
     answers: dict[str, Answer]
+    earlier: tuple[str, ...] = ()
     stops: dict[str, asyncio.Event] = field(default_factory=dict)
     delivered: set[str] = field(default_factory=set)
     spoken: asyncio.Event = field(default_factory=asyncio.Event)

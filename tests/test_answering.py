@@ -360,7 +360,7 @@ def test_an_answer_is_judged_though_nobody_waits_for_the_verdict(tmp_path: Path)
     class Slow:
         name = "slow"
 
-        async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+        async def judge(self, *, config: SafetyConfig, prompt: str, response: Response, earlier=()) -> Judgement:
             await judging.wait()
             return Judgement("slow", rating=3, categories=frozenset(), safe=True)
 
@@ -384,7 +384,7 @@ def test_the_failure_of_a_judge_is_unscored(tmp_path: Path) -> None:
     class Broken:
         name = "broken"
 
-        async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+        async def judge(self, *, config: SafetyConfig, prompt: str, response: Response, earlier=()) -> Judgement:
             raise EndpointError("the judge's server does not answer", retryable=True)
 
     async def scene(answering: Answering, session: Session, store: Store) -> None:

@@ -55,6 +55,7 @@ def judged(
     config: SafetyConfig = LISTED,
     prompt: str = "Tell me of a duel.",
     text: str = "They fight.",
+    earlier: tuple[str, ...] = (),
 ) -> tuple[Judgement, dict[str, dict]]:
     """The judgement when the judge model gives these answers, and the requests it saw by question."""
     script = {**ANSWERS, **(answers or {})}
@@ -62,7 +63,8 @@ def judged(
     async def run(server: ScriptedServer) -> Judgement:
         async with Endpoint(server.base_url) as endpoint:
             judge = LLMJudge(endpoint, "grader", TAXONOMY)
-            return await judge.judge(config=config, prompt=prompt, response=Response(text=text, thinking="hidden"))
+            response = Response(text=text, thinking="hidden")
+            return await judge.judge(config=config, prompt=prompt, response=response, earlier=earlier)
 
     with ScriptedServer(lambda body: ScriptedReply(script[asked(body)])) as server:
         judgement = asyncio.run(run(server))
@@ -273,3 +275,11 @@ def test_a_nested_object_is_read_whole():
         "reason": "r",
         "categories": {"a": True},
     }
+
+
+def test_the_judge_sees_what_was_asked_before_for_context_only():
+    _, requests = judged(prompt="and how does it end?", earlier=("Tell me of a duel.", "thanks"))
+    for body in requests.values():
+        message = content(body)
+        assert "for context only:\n- Tell me of a duel.\n- thanks\n" in message
+        assert message.index("- thanks") < message.index("and how does it end?")

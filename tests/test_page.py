@@ -68,7 +68,7 @@ class PatientJudge:
     def __init__(self) -> None:
         self.may_judge = asyncio.Event()
 
-    async def judge(self, *, config: SafetyConfig, prompt: str, response: Response) -> Judgement:
+    async def judge(self, *, config: SafetyConfig, prompt: str, response: Response, earlier=()) -> Judgement:
         await self.may_judge.wait()
         return Judgement("patient", rating=3, categories=frozenset(), safe=True)
 

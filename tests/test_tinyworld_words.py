@@ -135,3 +135,19 @@ def test_a_fifth_of_the_sets_is_held_out():
     held_out = held_out_sets(WORLD.risks)
     assert len(held_out) == 47  # of 238 sets of two to six categories
     assert all(2 <= len(chosen) <= 6 for chosen in held_out)
+
+
+def test_a_thing_has_a_name_of_its_own_and_one_domain():
+    names = [thing.name.lower() for things in WORLD.things.values() for thing in things]
+    assert len(set(names)) == len(names)
+    for topic in WORLD.topics:
+        inside = rf"(?<![a-z]){re.escape(topic.name.lower())}(?![a-z])"
+        assert not [name for name in names if re.search(inside, name)], topic.name
+
+
+def test_what_is_said_of_a_thing_holds_no_other_thing_of_its_domain():
+    for domain, lines in WORLD.said.items():
+        said = " ".join(lines).lower()
+        assert not [
+            t.name for t in WORLD.things[domain] if re.search(rf"(?<![a-z]){re.escape(t.name.lower())}(?![a-z])", said)
+        ]

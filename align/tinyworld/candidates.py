@@ -81,7 +81,7 @@ def _response(
     permitted = _permitted(writer, prompt, config)
     return {
         "text": with_reading(reading(writer.world, prompt.kind, prompt.topics, composed.rules, verdicts), text),
-        "categories": sorted(judgement.categories or ()),
+        "categories": None if judgement.categories is None else sorted(judgement.categories),
         "addressed": bool(answered) and set(permitted) <= set(answered),
     }
 

@@ -90,7 +90,7 @@ class Writer:
         while True:
             composed = compose_prompt(self.words, self.rng, topics)
             text = self.carelessly(composed.text, names)
-            if normalised(text) not in held_out_prompts():
+            if held_out_prompts().isdisjoint(map(normalised, (text, composed.text))):
                 return ComposedPrompt(text, composed.kind, composed.topics)
 
     def small_prompt(self, kind: str) -> str:

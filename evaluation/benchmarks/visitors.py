@@ -2,7 +2,7 @@
 saw how tinyworld's text is made (`presets/tinyworld/visitors.py`).
 
 Each request stands under two configs, one that allows all that it touches and one that does not, where there are such.
-`evaluation.visitors` says what the right decision is and whether a response made it; the CoSA-Score of this set leans on
+`evaluation.decisions` says what the right decision is and whether a response made it; the CoSA-Score of this set leans on
 the exact judge, which leaves unscored what names no topic of the world.
 """
 

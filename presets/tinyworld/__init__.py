@@ -99,19 +99,21 @@ def load_world() -> World:
     subjects = replies.pop("subjects", None)
     if not isinstance(subjects, dict) or set(subjects) != set(risks):
         raise PresetError(f"{path}: subjects: needs one noun phrase for each of {', '.join(risks)}")
+    replies = {key: _lines(key, value, path) for key, value in replies.items()}
+    return World(tuple(topics), risks, *_lexicon({topic.domain for topic in topics}), replies, subjects)
+
+
+def _lexicon(domains: set[str]) -> tuple[dict[str, tuple[Topic, ...]], dict[str, tuple[str, ...]]]:
+    """The things of every domain and of none, and what can be said of those of each domain."""
     path = WORDS / "lexicon.yaml"
     lexicon = yaml_file.read(path)
-    return World(
-        topics=tuple(topics),
-        risks=risks,
-        things={
-            domain: tuple(Topic(name, domain, {}) for name in _lines(f"things.{domain}", names, path))
-            for domain, names in lexicon["things"].items()
-        },
-        said={domain: _lines(f"said.{domain}", lines, path) for domain, lines in lexicon["said"].items()},
-        replies={key: _lines(key, value, WORDS / "replies.yaml") for key, value in replies.items()},
-        subjects=subjects,
-    )
+    parts = {}
+    for part, wanted in (("things", {*domains, OUTSIDE}), ("said", domains)):
+        if not isinstance(lexicon.get(part), dict) or set(lexicon[part]) != wanted:
+            raise PresetError(f"{path}: {part}: needs a list for each of {', '.join(sorted(wanted))}")
+        parts[part] = {key: _lines(f"{part}.{key}", value, path) for key, value in lexicon[part].items()}
+    things = {domain: tuple(Topic(name, domain, {}) for name in names) for domain, names in parts["things"].items()}
+    return things, parts["said"]
 
 
 @cache

@@ -4,7 +4,7 @@ A visitor's prompt is no text of the world's, so the exact judge cannot rate it.
 both, or says that it does not know, its own words tell: a refusal has a refusal's cue in every sentence, a partial
 answer in some, and "I only know" marks the edge of the world.
 
-    python -m evaluation.visitors --run DIR --arm cosalign --count 20    # dialogues drawn at random, as Markdown
+    python -m evaluation.decisions --run DIR --arm cosalign --count 20    # dialogues drawn at random, as Markdown
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def _categories(listed: str) -> frozenset[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print dialogues of a finished run; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.visitors", description="Dialogues drawn at random.")
+    parser = argparse.ArgumentParser(prog="python -m evaluation.decisions", description="Dialogues drawn at random.")
     parser.add_argument("--run", required=True, type=Path, help="the --out folder of a run on the benchmark visitors")
     parser.add_argument("--arm", required=True, help="whose replies")
     parser.add_argument("--count", type=int, default=20, help="how many (default: 20)")
@@ -287,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             items = load_benchmark("visitors")
             print(dialogues(items, journal.records, options.arm, count=options.count, seed=options.seed))
     except JournalError as error:
-        print(f"evaluation.visitors: {error}", file=sys.stderr)
+        print(f"evaluation.decisions: {error}", file=sys.stderr)
         return 2
     return 0
 

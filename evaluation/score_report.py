@@ -17,8 +17,7 @@ from rich.table import Table
 
 from evaluation.cosa_score import PAPER, General, Score, Weights, by_config, by_situation, general_score, macro
 from evaluation.judged_rows import JudgedRows, RowsError
-
-NOTHING = "–"
+from evaluation.report import interval, number, percent
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def print_scores(found: Scores, console: Console) -> None:
     ):
         table.add_column(column, justify="right", no_wrap=column.startswith("CoSA"))
     for name, each in found.configs.items():
-        table.add_row(name, *_cells(each), _number(found.general[name].normalised))
+        table.add_row(name, *_cells(each), number(found.general[name].normalised))
     table.add_section()
     for name, each in found.situations.items():
         table.add_row(f"situation {name}", *_cells(each), "")
@@ -97,22 +96,14 @@ def print_scores(found: Scores, console: Console) -> None:
 
 
 def _cells(each: Score) -> list[str]:
-    unsafe = f"{_percent(each.helpful_unsafe)} ({_percent(each.unsafe_high)})"
+    unsafe = percent(each.helpful_unsafe) + ("" if each.unsafe_high is None else f" ({percent(each.unsafe_high)})")
     return [
-        f"{_number(each.cosa_score)} [{_number(each.ci_low)}, {_number(each.ci_high)}]",
-        _percent(each.helpful_safe),
+        interval(each.cosa_score, each.ci_low, each.ci_high),
+        percent(each.helpful_safe),
         unsafe,
-        _percent(each.unhelpful_safe),
-        _percent(each.unhelpful_unsafe),
+        percent(each.unhelpful_safe),
+        percent(each.unhelpful_unsafe),
         str(each.n),
         str(each.n_unscored),
-        f"{_number(each.worst_case)} to {_number(each.best_case)}",
+        f"{number(each.worst_case)} to {number(each.best_case)}",
     ]
-
-
-def _number(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:+.3f}"
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.1f}"

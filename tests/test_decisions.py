@@ -7,10 +7,7 @@ import pytest
 
 from evaluation.benchmarks import load_benchmark
 from evaluation.benchmarks.visitors import prompt_of
-from evaluation.journal import Key, Record
-from evaluation.judgement import Judgement
-from evaluation.response import Response
-from evaluation.visitors import (
+from evaluation.decisions import (
     decision,
     dialogues,
     expected,
@@ -21,6 +18,9 @@ from evaluation.visitors import (
     main,
     told_capabilities,
 )
+from evaluation.journal import Key, Record
+from evaluation.judgement import Judgement
+from evaluation.response import Response
 from presets.tinyworld import load_world
 from presets.tinyworld.patterns import variants
 from presets.tinyworld.replies import capabilities, outside, refusal
