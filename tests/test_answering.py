@@ -115,6 +115,15 @@ def test_each_verdict_is_stored_with_what_judged(tmp_path: Path) -> None:
     play(answers(), tmp_path, scene)
 
 
+def test_a_later_turn_knows_what_was_asked_before_it(tmp_path: Path) -> None:
+    async def scene(answering: Answering, session: Session, store: Store) -> None:
+        first = await ask(answering, session)
+        second = await answering.begin(session, "and how is it played?", first.config)
+        assert (first.earlier, second.earlier) == ((), (first.prompt,))
+
+    play(answers(), tmp_path, scene)
+
+
 def test_the_answer_grows_and_its_last_snapshot_is_final(tmp_path: Path) -> None:
     async def scene(answering: Answering, session: Session, store: Store) -> None:
         turn = await answering.begin(session, "Count.", CASINO)
