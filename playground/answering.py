@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import replace
-from typing import Any
 
 from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.judge import Judge
@@ -23,6 +22,7 @@ from evaluation.store import Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording
 from playground.session import Answer, NotNow, Session, Standing, Turn, standings
+from playground.tasks import cancelled, keep, settled, until
 from presets.arm import Arm
 from presets.profile import Profile
 from presets.safety_config import SafetyConfig, render_system_prompt
@@ -73,9 +73,9 @@ class Answering:
 
     async def close(self) -> None:
         """Ask and judge no more, write down what there is, and close the connections to the servers."""
-        await _cancelled(*self._asking.values())
+        await cancelled(*self._asking.values())
         await asyncio.gather(*self._finishing.values(), return_exceptions=True)
-        await _cancelled(*self._judging.values(), *filter(None, (self._attestation, self._warming)))
+        await cancelled(*self._judging.values(), *filter(None, (self._attestation, self._warming)))
         await self._opened.aclose()
 
     def status(self) -> tuple[ServerStatus, ...]:
@@ -130,7 +130,7 @@ class Answering:
         A complete answer then goes to the judge, whether or not somebody still waits for the verdict.
         Closing the generator closes the stream to the server and leaves the answer abandoned.
         """
-        await _settled(self._finishing, turn.answers[arm_id].response_id)
+        await settled(self._finishing, turn.answers[arm_id].response_id)
         answer, stop = turn.answers[arm_id], turn.stops[arm_id]
         if answer.status != "pending":
             return
@@ -161,7 +161,7 @@ class Answering:
         Between a click and the first look at an answer lies a way through the browser; no arm need wait for it.
         """
         for arm_id in arm_ids or turn.answers:
-            _keep(self._asking, turn.answers[arm_id].response_id, self._exhaust(session, turn, arm_id))
+            keep(self._asking, turn.answers[arm_id].response_id, self._exhaust(session, turn, arm_id))
 
     async def follow(self, turn: Turn, *arm_ids: str, every_s: float) -> AsyncGenerator[Turn, None]:
         """The turn at its first word, each `every_s` seconds from then on, and at each arm's end, until all have ended.
@@ -178,7 +178,7 @@ class Answering:
                 yield turn
                 _, waiting = await asyncio.wait(waiting, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(spoken, *tasks)
+            await cancelled(spoken, *tasks)
         yield turn
 
     async def _exhaust(self, session: Session, turn: Turn, arm_id: str) -> None:
@@ -188,7 +188,7 @@ class Answering:
 
     async def judge(self, turn: Turn, arm_id: str) -> Answer:
         """The arm's answer once its judgement is stored; as it is when there is nothing (more) to judge."""
-        await _settled(self._judging, turn.answers[arm_id].response_id)
+        await settled(self._judging, turn.answers[arm_id].response_id)
         return turn.answers[arm_id]
 
     async def retry(self, session: Session, arm_id: str) -> Turn:
@@ -268,7 +268,7 @@ class Answering:
         """The task that stores the final answer, shows it as final, and has it judged; there is one per answer."""
         if (task := self._finishing.get(answer.response_id)) is not None:
             return task
-        return _keep(self._finishing, answer.response_id, self._write_final(turn, answer, status, error))
+        return keep(self._finishing, answer.response_id, self._write_final(turn, answer, status, error))
 
     async def _write_final(self, turn: Turn, answer: Answer, status: Status, error: str) -> None:
         """What cannot be stored is not shown as complete. The first final state wins, here as in the store."""
@@ -280,7 +280,7 @@ class Answering:
             status, error = "error", str(failure)
         answer = turn.update(replace(answer, status=status, error=error))
         if answer.awaits_judgement:
-            _keep(self._judging, answer.response_id, self._write_judgement(turn, answer))
+            keep(self._judging, answer.response_id, self._write_judgement(turn, answer))
 
     async def _write_judgement(self, turn: Turn, answer: Answer) -> None:
         judgement = await self._judgement(turn, answer)
@@ -349,50 +349,6 @@ class Answering:
         status = self._server_status(server_id)
         if status.state in AWAY:
             raise EndpointError(wording.server_away(status), retryable=True)
-
-
-def _keep(tasks: dict[str, asyncio.Task[None]], key: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """The task of this work, in `tasks` until it is done."""
-    task = tasks[key] = asyncio.create_task(work)
-    task.add_done_callback(lambda _: tasks.pop(key))
-    return task
-
-
-async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks that still run, and wait until they have ended."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _settled(tasks: Mapping[str, asyncio.Task[None]], key: str) -> None:
-    """Wait for the task, if there is one; whoever stops waiting does not stop the task."""
-    if (task := tasks.get(key)) is not None:
-        await asyncio.shield(task)
-
-
-async def until(stop: asyncio.Event, stream: AsyncIterator[Response]) -> AsyncGenerator[Response, None]:
-    """What the stream yields until it ends or `stop` is set, even while it is silent; the stream is closed then."""
-    stopper = asyncio.ensure_future(stop.wait())
-    step: asyncio.Future[Response] | None = None
-    try:
-        while not stop.is_set():
-            step = asyncio.ensure_future(anext(stream))
-            await asyncio.wait({step, stopper}, return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                return
-            try:
-                response = step.result()
-            except StopAsyncIteration:
-                return
-            yield response
-    finally:
-        stopper.cancel()
-        if step is not None and not step.done():
-            step.cancel()
-            await asyncio.gather(step, return_exceptions=True)
-        if isinstance(stream, AsyncGenerator):
-            await stream.aclose()
 
 
 def _ending(response: Response, *, stopped: bool) -> tuple[Status, str]:

@@ -129,7 +129,9 @@ def test_interrupted_pretraining_goes_on_where_it_was(tmp_path):
         pytest.param("name: x\nwork: y\nsft: {rnak: 3}\n", ["sft.rnak", "rank"], id="misspelt key"),
         pytest.param("name: x\nwork: y\n", ["publish.out", "missing"], id="missing key"),
         pytest.param("name: [x\n", ["YAML"], id="broken YAML"),
-        pytest.param("name: x\nwork: y\nsft: {targets: [lm_head]}\n", ["sft.targets", "down_proj"], id="a strange module"),
+        pytest.param(
+            "name: x\nwork: y\nsft: {targets: [lm_head]}\n", ["sft.targets", "down_proj"], id="a strange module"
+        ),
     ],
 )
 def test_a_broken_recipe_names_the_place_and_the_reason(tmp_path, text, words):

@@ -22,8 +22,9 @@ from evaluation.scripted import ScriptedReply
 from evaluation.serving import ServerStatus, Serving
 from evaluation.store import Store, StoreError
 from evaluation.tinyworld_judge import TinyworldJudge
-from playground.answering import Answering, JudgeFactory, until
+from playground.answering import Answering, JudgeFactory
 from playground.session import Answer, NotNow, Session, Turn
+from playground.tasks import until
 from presets.profile import JudgeChoice, Profile
 from presets.safety_config import SafetyConfig, find_safety_config
 from tests.stage import ANSWER, REFUSAL, Script, Stage, answers, asked_by, stage

@@ -2,7 +2,8 @@
 
 *Readings* put many questions under one config, since finding the rule that decides (binding) must exist before alignment.
 In *chats* the base answers what is safe and refuses what is risky whatever the config says. *Books* hold the world's
-knowledge, risky subjects too; *small talk* includes questions on the assistant and prompts from outside the world.
+knowledge, risky subjects too, and how one declines; *small talk* includes questions on the assistant and prompts from
+outside the world.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from align.tinyworld.chat_format import ANSWER, ASSISTANT, END, SYSTEM, THINK, USER
 from presets.safety_config import system_prompt_text
 from presets.tinyworld import KINDS, OUTSIDE, Topic, Words, World
-from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt
+from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, Rule, compose_config, compose_prompt
 from presets.tinyworld.patterns import draw
-from presets.tinyworld.replies import cautious_reading, outside, reading, reading_all, reply
+from presets.tinyworld.replies import capabilities, cautious_reading, outside, reading, reading_all, reply
 from presets.tinyworld.visitors import held_out_prompts, normalised
 
 READ, NOTED = "Which rule decides?", "Noted."
@@ -168,21 +169,29 @@ class Writer:
     def chat(self) -> Document:
         """A conversation with the base: one to five turns, the last one trained, with or without a config."""
         document: Document = []
+        rules: Mapping[str, Rule] = {}
         if self.rng.random() < 0.7:
-            document += system_turn(system_prompt_text(self.config().text))
+            config = self.config()
+            rules = config.rules
+            document += system_turn(system_prompt_text(config.text))
         prompt = None
         for _ in range(self.rng.choice((0, 0, 0, 0, 1, 1, 2, 4))):
             prompt = self.next_prompt(prompt)
-            document += user_turn(prompt.text) + [Segment(f"{ASSISTANT}{self.cautious_reply(prompt)}{END}", False)]
+            document += user_turn(prompt.text) + [
+                Segment(f"{ASSISTANT}{self.cautious_reply(prompt, rules)}{END}", False)
+            ]
         prompt = self.next_prompt(prompt)
         read = cautious_reading(self.world, prompt.kind, prompt.topics)
-        return [*document, *user_turn(prompt.text), *_answer(read, self.cautious_reply(prompt))]
+        return [*document, *user_turn(prompt.text), *_answer(read, self.cautious_reply(prompt, rules))]
 
-    def cautious_reply(self, prompt: ComposedPrompt) -> str:
-        """The base's reply: an answer to what is safe, a refusal of what is risky."""
-        return reply(
-            self.world, self.rng, prompt, [topic for topic in prompt.topics if topic.domain not in self.world.risks]
-        )
+    def cautious_reply(self, prompt: ComposedPrompt, rules: Mapping[str, Rule]) -> str:
+        """The base's reply: an answer to what is safe, a refusal of what is risky.
+
+        It refuses what the config allows, too, but gives the config as its reason only where that forbids.
+        """
+        safe = [topic for topic in prompt.topics if topic.domain not in self.world.risks]
+        reasons = {category: rule for category, rule in rules.items() if not rule.allowed}
+        return reply(self.world, self.rng, prompt, safe, reasons)
 
     def book(self) -> Document:
         """Knowledge outside of any conversation: questions with answers, or a passage on one topic."""
@@ -191,11 +200,22 @@ class Writer:
             lines = [line for kind in KINDS for line in topic.sentences[kind]]
             self.rng.shuffle(lines)
             return [Segment(f"About {topic.name}.\n" + " ".join(lines) + END, True)]
-        pairs = []
-        for _ in range(self.rng.randint(2, 5)):
-            prompt = self.prompt(self.topics(risky=0.7))
-            pairs.append(f"Question: {prompt.text}\nAnswer: {reply(self.world, self.rng, prompt, prompt.topics)}")
-        return [Segment("\n".join(pairs) + END, True)]
+        exchanges = (self.exchange() for _ in range(self.rng.randint(2, 5)))
+        return [Segment("\n".join(f"Question: {asked}\nAnswer: {said}" for asked, said in exchanges) + END, True)]
+
+    def exchange(self) -> tuple[str, str]:
+        """A question and what somebody said to it: mostly an answer, at times that a part or all of it is left out.
+
+        What somebody may talk about, or leaves out and why, is drawn: it tells how such things are put, not when.
+        """
+        if self.rng.random() < 0.06:
+            verdicts = {category: self.rng.random() < 0.5 for category in self.world.risks}
+            return self.small_prompt("capabilities"), capabilities(self.world, self.rng, verdicts)
+        prompt = self.prompt(self.topics(risky=0.7))
+        if self.rng.random() < 0.65:
+            return prompt.text, reply(self.world, self.rng, prompt, prompt.topics)
+        kept = [topic for topic in prompt.topics if topic.domain not in self.world.risks or self.rng.random() < 0.3]
+        return prompt.text, reply(self.world, self.rng, prompt, kept, self.config().rules)
 
     def small_talk(self) -> Document:
         """Greetings, thanks, questions about the assistant and its rules, and what lies outside the world.

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from align.tinyworld import chat_format
 from align.tinyworld.binding import Binding, measure_binding, questions
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, Document, Writer
-from presets.tinyworld import load_words, load_world
+from presets.tinyworld import load_configs_by, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 from presets.yaml_file import FieldError
 
@@ -42,9 +42,13 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the run, `until` a step, and the share of each kind of document in it."""
+    """A stretch of the run, `until` a step, and the share of each kind of document in it.
+
+    `hand` names one of the training hands, if only that one's configs are to be met yet.
+    """
 
     until: int = 10**9
+    hand: str = ""
     reading: float = 0.4
     chat: float = 0.3
     book: float = 0.22
@@ -120,12 +124,12 @@ def pretrain(recipe: BaseRecipe, *, out: Path) -> int:
     optimisers = _new_optimisers(model, recipe)
     first = _resume(out, model, optimisers)
     forward = _compiled(model.model) if recipe.compiled else model.model
-    writer = _writer(recipe.seed + 1_000 * (first + 1))
     progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="base", mininterval=5)
     stage, batches = None, iter(())
     for step in progress:
         if stage is not recipe.stage(step):
             stage = recipe.stage(step)
+            writer = _writer(recipe.seed + 1_000 * (step + 1), stage.hand)
             batches = _batches(writer.documents(stage.mix), tokenizer, recipe.step_tokens)
         loss = _step(model, forward, optimisers, next(batches), recipe.warmth(step))
         if step % 10 == 0:
@@ -138,9 +142,10 @@ def pretrain(recipe: BaseRecipe, *, out: Path) -> int:
     return recipe.steps
 
 
-def _writer(seed: int) -> Writer:
+def _writer(seed: int, hand: str = "") -> Writer:
     world = load_world()
-    return Writer(world, load_words("train"), seed, held_out_sets(world.risks))
+    words = load_configs_by(hand) if hand else load_words("train")
+    return Writer(world, words, seed, held_out_sets(world.risks))
 
 
 def _tokenizer(recipe: BaseRecipe, out: Path) -> PreTrainedTokenizerFast:

@@ -8,7 +8,7 @@ those of one more: the held-out ones are the test set and are never trained on. 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +120,20 @@ def _lexicon(domains: set[str]) -> tuple[dict[str, tuple[Topic, ...]], dict[str,
 def load_words(edition: Literal["train", "heldout"]) -> Words:
     """Return the phrasings of the training hands together, or the held-out hand's. Raises `PresetError`."""
     folders = sorted(path for path in (WORDS / "train").iterdir() if path.is_dir())
-    hands = [_hand(folder) for folder in (folders if edition == "train" else [WORDS / "heldout"])]
+    return _together([_hand(folder) for folder in (folders if edition == "train" else [WORDS / "heldout"])])
+
+
+@cache
+def load_configs_by(hand: str) -> Words:
+    """Return the training hands' prompts together, and the config phrasings of one `hand` only. Raises `PresetError`."""
+    folder = WORDS / "train" / hand
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in folder.parent.iterdir() if path.is_dir()))
+        raise PresetError(f"{hand!r} is no hand that wrote training phrasings; those are {known}")
+    return replace(_together([_hand(folder)]), prompts=load_words("train").prompts)
+
+
+def _together(hands: Sequence[Words]) -> Words:
     phrases = {
         category: Phrases(
             *(
