@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="ask arms a benchmark, judge the responses, print one table")
     run.set_defaults(command=run_command)
     run.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
-    run.add_argument("--benchmark", required=True, help="a benchmark's name")
+    run.add_argument("--benchmark", required=True, help="a benchmark's name, or a .jsonl file of one's own")
     run.add_argument("--arms", help="arm ids with commas between them (default: all of the profile)")
     run.add_argument("--out", required=True, type=Path, help="folder for rows and scores; a stopped run goes on there")
     run.add_argument("--limit", type=int, help="at most so many items of each split")
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 def run_command(arguments: argparse.Namespace) -> int:
     """Measure the arms; print the table, write `scores.json`. Returns the exit code."""
     profile = _run_profile(arguments)
-    items = load_benchmark(arguments.benchmark, limit=arguments.limit)
+    items = load_benchmark(arguments.benchmark, limit=arguments.limit, taxonomy=profile.taxonomy)
     for item in items:
         _check_taxonomy(item.config, profile)
     facts = run_facts(profile, arguments.benchmark)

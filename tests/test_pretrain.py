@@ -5,7 +5,7 @@ import torch
 
 from align.tinyworld.chat_format import train_tokenizer
 from align.tinyworld.pretrain import BaseRecipe, _batches, _new_model, _new_optimisers, _step, _writer
-from presets.yaml_file import FieldError
+from presets.yaml_file import FieldError, PresetError
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,8 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_nothing():
 def test_a_misspelt_stage_is_named(stages):
     with pytest.raises(FieldError, match="is no field of a stage"):
         BaseRecipe(stages=tuple(stages))
+
+
+def test_a_stage_with_an_unknown_hand_is_refused_before_it_begins():
+    with pytest.raises(PresetError, match="'nobody' is no hand"):
+        BaseRecipe(stages=({"until": 5}, {"hand": "nobody"}))

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from evaluation.tinyworld_judge import CUE
-from presets.tinyworld import KINDS, load_words, load_world
+from presets.tinyworld import KINDS, load_configs_by, load_words, load_world
 from presets.tinyworld.compose import compose_config, compose_prompt, held_out_sets
 from presets.tinyworld.keywords import keyword
 from presets.tinyworld.patterns import variants
@@ -71,6 +71,16 @@ def test_held_out_phrasings_are_not_training_phrasings():
             assert not known & all_normalised(getattr(heldout.phrases[category], part))
     for key, lines in heldout.pieces.items():
         assert not all_normalised(train.pieces[key]) & all_normalised(lines), key
+
+
+def test_one_hands_configs_come_with_everybodys_prompts():
+    one, together = load_configs_by("first"), load_words("train")
+    assert one.prompts == together.prompts
+    for category in WORLD.risks:
+        assert 0 < len(one.phrases[category].names) < len(together.phrases[category].names)
+    assert {key: set(lines) < set(together.pieces[key]) for key, lines in one.pieces.items()} == dict.fromkeys(
+        together.pieces, True
+    )
 
 
 def test_no_phrase_names_two_categories():

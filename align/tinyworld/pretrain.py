@@ -54,6 +54,10 @@ class Stage:
     book: float = 0.22
     small_talk: float = 0.08
 
+    def __post_init__(self) -> None:
+        if self.hand:
+            load_configs_by(self.hand)  # an unknown one is said now, not when its stage begins
+
     @property
     def mix(self) -> dict[str, float]:
         """Kinds of document and their shares."""

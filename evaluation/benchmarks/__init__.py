@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from presets.arm import Message
 from presets.safety_config import SafetyConfig
@@ -46,22 +47,31 @@ def benchmark_names() -> list[str]:
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
-def load_benchmark(name: str, *, limit: int | None = None) -> list[Item]:
+def load_benchmark(name: str, *, limit: int | None = None, taxonomy: str = "") -> list[Item]:
     """Return the benchmark's items in their own order, with `limit` a fixed sample of so many from each split.
 
-    Raises `BenchmarkError` for an unknown name, a limit below 1, no items at all, or an id that stands there twice.
+    A name that ends in `.jsonl` is a file of one's own, with configs of `taxonomy` (`evaluation.benchmark_file`). Raises
+    `BenchmarkError` for an unknown name, a limit below 1, no items at all, or an id that stands there twice.
     """
-    if name not in benchmark_names():
-        known = ", ".join(benchmark_names()) or "none yet"
-        raise BenchmarkError(f"there is no benchmark {name!r}; there are: {known}")
     if limit is not None and limit < 1:
         raise BenchmarkError(f"the limit is {limit}; give at least 1 item per split")
-    items = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").items()
+    items = _items(name, taxonomy)
     if not items:
         raise BenchmarkError(f"benchmark {name!r} is empty; there is nothing to ask")
     if repeated := [key for key, count in Counter(item.id for item in items).items() if count > 1]:
         raise BenchmarkError(f"benchmark {name!r}: the item id {repeated[0]!r} stands there twice")
     return items if limit is None else _sample_of_each_split(items, limit)
+
+
+def _items(name: str, taxonomy: str) -> list[Item]:
+    if name.endswith(".jsonl"):
+        from evaluation.benchmark_file import read_items  # which reads items of this module
+
+        return read_items(Path(name), taxonomy)
+    if name not in benchmark_names():
+        known = ", ".join(benchmark_names()) or "none yet"
+        raise BenchmarkError(f"there is no benchmark {name!r}; there are: {known}; or name a .jsonl file of your own")
+    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}").items()
 
 
 def _sample_of_each_split(items: list[Item], limit: int) -> list[Item]:
