@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.benchmarks import BASELINES, ORACLE, Item
+from evaluation.controllability import FlipSuccess, flip_success
 from evaluation.cosa_score import Difference, Row, Score, by_situation, paired_difference, score
 from evaluation.journal import Key, Record
 
@@ -32,13 +33,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class SplitReport:
-    """The scores of one split, baselines first; `ceiling` is the CoSA-Score of perfect replies, None if unknown."""
+    """The scores of one split, baselines first; `ceiling` is the CoSA-Score of perfect replies, None if unknown.
+
+    `flips` has the arms that were asked pairs of items of which the config decides.
+    """
 
     split: str
     arms: Mapping[str, Score]
     situations: Mapping[str, Mapping[str, Score]]
     ceiling: float | None
     comparisons: tuple[Comparison, ...]
+    flips: Mapping[str, FlipSuccess]
 
 
 def build_report(
@@ -57,6 +62,7 @@ def _split_report(
 ) -> SplitReport:
     rows = {name: _rows(items, records, name) for name in (*BASELINES, *arm_ids)}
     rows = {name: found for name, found in rows.items() if found}
+    flips = {name: found for name in rows if (found := flip_success(items, records, name)) is not None}
     ceiling = score(list(_rows(items, records, ORACLE).values()), seed=seed, resamples=1).cosa_score
     return SplitReport(
         split=split,
@@ -70,6 +76,7 @@ def _split_report(
             for other in sorted(rows, key=lambda name: name in BASELINES)
             if not other.startswith(TREATED)
         ),
+        flips=flips,
     )
 
 
@@ -84,7 +91,7 @@ def _difference(a: Mapping[str, Row], b: Mapping[str, Row], seed: int) -> Differ
 
 
 def print_report(report: Sequence[SplitReport], console: Console) -> None:
-    """Print the table, and under it the paired differences."""
+    """Print the table, and under it the paired differences and the flips."""
     table = Table(title="CoSA-Score", title_justify="left")
     for column in ("split", "arm"):
         table.add_column(column, no_wrap=True)
@@ -100,6 +107,10 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
             found = comparison.difference
             line = f"{part.split}: {comparison.arm} minus {comparison.minus}: "
             console.print(f"{line}{interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}", markup=False)
+        for arm, flips in part.flips.items():
+            share = f"{percent(flips.value)} % [{percent(flips.ci_low)}, {percent(flips.ci_high)}]"
+            line = f"{part.split}: {arm} helps where allowed and refuses where not: {share} of {flips.n} pairs"
+            console.print(f"{line}; does the same under both: {percent(flips.same)} %", markup=False)
 
 
 def _cells(found: Score) -> list[str]:
@@ -137,6 +148,7 @@ def _split_scores(part: SplitReport) -> dict[str, Any]:
         return {
             **asdict(part.arms[name]),
             "baseline": name in BASELINES,
+            "flip_success": asdict(part.flips[name]) if name in part.flips else None,
             "situations": {situation: asdict(found) for situation, found in part.situations[name].items()},
         }
 

@@ -123,6 +123,31 @@ def compose_config(
     return ComposedConfig(_frame(draft), {category: draft.rules[category] for category in risks})
 
 
+def compose_flip(
+    words: Words, rng: random.Random, risks: Sequence[str], allowed: frozenset[str], category: str
+) -> tuple[ComposedConfig, ComposedConfig]:
+    """Two configs that differ in one sentence only: the first allows `category`, the second forbids it.
+
+    Both allow exactly `allowed` of the other risks, which must be some of them, but not all.
+    """
+    yes = [other for other in risks if other in allowed]
+    no = [other for other in risks if other not in allowed and other != category]
+    rng.shuffle(yes)
+    rng.shuffle(no)
+    draft = _Draft(words, rng, [*yes, *no])
+    _RULES[rng.choice(("allow", "deny", "both"))](draft, yes, no)
+    sentences, rules = draft.sentences, draft.rules
+    said = {True: draw(rng, words.phrases[category].allow), False: draw(rng, words.phrases[category].deny)}
+    place, state = rng.randint(0, len(sentences)), rng.getstate()
+    editions = []
+    for is_allowed, sentence in said.items():
+        rng.setstate(state)  # so that both get the same frame
+        draft.sentences = [*sentences[:place], sentence, *sentences[place:]]
+        rule = Rule(is_allowed, keyword(category, sentence))
+        editions.append(ComposedConfig(_frame(draft), {risk: rules.get(risk, rule) for risk in risks}))
+    return editions[0], editions[1]
+
+
 def _styles(yes: Sequence[str], no: Sequence[str]) -> tuple[str, ...]:
     if not yes or not no:
         return ("plain",) if not yes else ("plain", "allow")
