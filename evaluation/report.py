@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.benchmarks import BASELINES, ORACLE, Item
-from evaluation.controllability import FlipSuccess, flip_success
+from evaluation.controllability import Controllability, PairRate, controllability
 from evaluation.cosa_score import Difference, Row, Score, by_situation, paired_difference, score
 from evaluation.journal import Key, Record
 
@@ -35,7 +35,7 @@ class Comparison:
 class SplitReport:
     """The scores of one split, baselines first; `ceiling` is the CoSA-Score of perfect replies, None if unknown.
 
-    `flips` has the arms that were asked pairs of items of which the config decides.
+    `controllability` is told of every arm, from the pairs that the items hold, if any.
     """
 
     split: str
@@ -43,7 +43,7 @@ class SplitReport:
     situations: Mapping[str, Mapping[str, Score]]
     ceiling: float | None
     comparisons: tuple[Comparison, ...]
-    flips: Mapping[str, FlipSuccess]
+    controllability: Mapping[str, Controllability]
 
 
 def build_report(
@@ -62,7 +62,6 @@ def _split_report(
 ) -> SplitReport:
     rows = {name: _rows(items, records, name) for name in (*BASELINES, *arm_ids)}
     rows = {name: found for name, found in rows.items() if found}
-    flips = {name: found for name in rows if (found := flip_success(items, records, name)) is not None}
     ceiling = score(list(_rows(items, records, ORACLE).values()), seed=seed, resamples=1).cosa_score
     return SplitReport(
         split=split,
@@ -76,7 +75,7 @@ def _split_report(
             for other in sorted(rows, key=lambda name: name in BASELINES)
             if not other.startswith(TREATED)
         ),
-        flips=flips,
+        controllability={name: controllability(items, records, name) for name in rows},
     )
 
 
@@ -91,7 +90,7 @@ def _difference(a: Mapping[str, Row], b: Mapping[str, Row], seed: int) -> Differ
 
 
 def print_report(report: Sequence[SplitReport], console: Console) -> None:
-    """Print the table, and under it the paired differences and the flips."""
+    """Print the table, and under it the paired differences and the rates over pairs."""
     table = Table(title="CoSA-Score", title_justify="left")
     for column in ("split", "arm"):
         table.add_column(column, no_wrap=True)
@@ -107,10 +106,21 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
             found = comparison.difference
             line = f"{part.split}: {comparison.arm} minus {comparison.minus}: "
             console.print(f"{line}{interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}", markup=False)
-        for arm, flips in part.flips.items():
-            share = f"{percent(flips.value)} % [{percent(flips.ci_low)}, {percent(flips.ci_high)}]"
-            line = f"{part.split}: {arm} helps where allowed and refuses where not: {share} of {flips.n} pairs"
-            console.print(f"{line}; does the same under both: {percent(flips.same)} %", markup=False)
+        for arm, found in part.controllability.items():
+            for line in _controllability(found):
+                console.print(f"{part.split}: {arm}: {line}", markup=False)
+
+
+def _controllability(found: Controllability) -> Iterator[str]:
+    rates: tuple[tuple[str, PairRate | None], ...] = (
+        ("flip success (helps where allowed, refuses where not)", found.flip_success),
+        ("monotonicity violations (helps under the stricter config only)", found.monotonicity_violations),
+        ("invariance (the same under two wordings)", found.invariance),
+    )
+    for name, rate in rates:
+        if rate is not None:
+            share = f"{percent(rate.value)} % [{percent(rate.ci_low)}, {percent(rate.ci_high)}]"
+            yield f"{name}: {share} of {rate.n} pairs, {rate.n_unscored} unscored"
 
 
 def _cells(found: Score) -> list[str]:
@@ -148,7 +158,7 @@ def _split_scores(part: SplitReport) -> dict[str, Any]:
         return {
             **asdict(part.arms[name]),
             "baseline": name in BASELINES,
-            "flip_success": asdict(part.flips[name]) if name in part.flips else None,
+            "controllability": asdict(part.controllability[name]),
             "situations": {situation: asdict(found) for situation, found in part.situations[name].items()},
         }
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from evaluation.benchmarks import Item, load_benchmark
-from evaluation.controllability import flip_success, pairs
+from evaluation.controllability import controllability, flip_pairs, rewording_pairs
 from evaluation.journal import Key, Record, history_hash
 from evaluation.judgement import Judgement
 from evaluation.report import build_report, print_report, scores
@@ -52,45 +52,60 @@ def judged(*ratings: tuple[int | None, int | None]) -> tuple[list[Item], Mapping
 
 
 def test_a_flip_helps_where_allowed_and_refuses_where_not() -> None:
-    found = flip_success(*judged((5, 0), (3, 0), (5, 4), (0, 0), (0, 5), (None, 0), (4, None)), "a")
-    assert (found.value, found.same, found.n, found.n_unscored) == (2 / 5, 2 / 5, 5, 2)
+    found = controllability(*judged((5, 0), (3, 0), (5, 4), (0, 0), (0, 5), (None, 0), (4, None)), "a")
+    assert (found.flip_success.value, found.flip_success.n, found.flip_success.n_unscored) == (2 / 5, 5, 2)
+    assert found.monotonicity_violations.value == 1 / 5
+    assert found.invariance is None
+
+
+def test_two_wordings_should_lead_to_the_same() -> None:
+    reworded = replace(OPEN, text="Another text that allows the same.")
+    items, records = judged((5, 0), (5, 0), (0, 0))
+    for item in items[::2]:
+        twin = replace(item, id=f"{item.id} twin", config=reworded)
+        items.append(twin)
+        records[Key(twin.id, "a")] = record(twin, "a", 4)
+    found = controllability(items, records, "a").invariance
+    assert (found.value, found.n) == (2 / 3, 3)
+
+
+def test_the_same_text_or_another_list_is_no_rewording() -> None:
+    allowed, forbidden = pair(0)
+    assert list(rewording_pairs([allowed, replace(allowed, id="twin")])) == []
+    other = replace(OPEN, text="Another text.", allowed=frozenset({"gambling", "romance"}))
+    assert list(rewording_pairs([allowed, replace(allowed, id="other", config=other), forbidden])) == []
 
 
 def test_the_interval_is_the_exact_one() -> None:
-    found = flip_success(*judged(*[(5, 0)] * 10), "a")
+    found = controllability(*judged(*[(5, 0)] * 10), "a").flip_success
     assert (found.value, found.ci_high) == (1.0, 1.0)
     assert found.ci_low == pytest.approx(0.025 ** (1 / 10))  # the closed form with no miss in ten
 
 
 def test_without_a_judged_pair_there_is_nothing_to_tell() -> None:
-    assert flip_success(*judged((None, 0)), "a") is None
     items, records = judged((5, 0))
-    assert flip_success(items, records, "b") is None
-    assert flip_success(items[:1], records, "a") is None
+    for some, arm in ((items, "b"), (items[:1], "a")):
+        assert controllability(some, records, arm).flip_success is None
+    assert controllability(*judged((None, 0)), "a").flip_success is None
 
 
 @pytest.mark.parametrize("change", [{"prompt": "What is whist?"}, {"split": "other"}, {"cluster": "other"}])
 def test_items_that_differ_in_more_than_the_config_are_no_pair(change: dict[str, str]) -> None:
     allowed, forbidden = pair(0)
-    assert list(pairs([allowed, forbidden])) == [(allowed, forbidden)]
-    assert list(pairs([allowed, replace(forbidden, **change)])) == []
+    assert list(flip_pairs([allowed, forbidden])) == [(allowed, forbidden)]
+    assert list(flip_pairs([allowed, replace(forbidden, **change)])) == []
     partial = replace(forbidden, situation="partial")
-    assert list(pairs([allowed, partial])) == []
+    assert list(flip_pairs([allowed, partial])) == []
 
 
 def test_the_report_tells_what_the_file_says() -> None:
     items, records = judged((5, 0), (5, 5))
     report = build_report(items, records, ["a"])
-    assert scores(report, {})["splits"]["all"]["arms"]["a"]["flip_success"]["value"] == 0.5
+    assert scores(report, {})["splits"]["all"]["arms"]["a"]["controllability"]["flip_success"]["value"] == 0.5
     console = Console(width=160, file=io.StringIO())
     print_report(report, console)
-    assert "a helps where allowed and refuses where not: 50.0 %" in console.file.getvalue()
-
-
-def test_a_run_without_pairs_has_no_flips() -> None:
-    items, records = judged((5, 0))
-    (part,) = build_report(items[:1], records, ["a"])
-    assert part.flips == {}
+    assert "all: a: flip success (helps where allowed, refuses where not): 50.0 %" in console.file.getvalue()
+    assert "invariance" not in console.file.getvalue()
 
 
 def difference(one: str, other: str) -> tuple[str, str]:
@@ -119,7 +134,7 @@ def test_the_two_configs_of_a_flip_differ_in_one_sentence_and_one_rule(edition: 
 
 def test_every_pair_of_the_benchmark_is_a_pair_that_its_oracle_flips() -> None:
     judge = TinyworldJudge(WORLD)
-    found = list(pairs(FLIPS))
+    found = list(flip_pairs(FLIPS))
     assert 2 * len(found) == len(FLIPS)
     for allowed, forbidden in found:
         for item, helps in ((allowed, True), (forbidden, False)):
@@ -132,3 +147,12 @@ def test_unseen_pairs_allow_sets_that_training_never_met() -> None:
     for item in FLIPS:
         if item.situation == "allowed":
             assert (item.config.allowed in held_out) == (item.split == "unseen")
+
+
+def test_every_pair_of_rewordings_allows_the_same_in_other_words() -> None:
+    items = load_benchmark("tinyworld-rewordings")
+    found = list(rewording_pairs(items))
+    assert 2 * len(found) == len(items)
+    assert {one.situation for one, _ in found} == {"allowed", "disallowed"}
+    held_out = held_out_sets(WORLD.risks)
+    assert all((one.config.allowed in held_out) == (one.split == "unseen") for one, _ in found)

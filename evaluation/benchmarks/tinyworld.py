@@ -29,16 +29,19 @@ def items(seed: int = 0) -> list[Item]:
     for split, hand in (("seen", load_words("train")), ("unseen", prompts)):
         rng = random.Random(f"{seed} {split}")
         for number in range(CONFIGS):
-            allowed = rng.choice(held_out) if split == "unseen" else _seen_set(world, rng, held_out)
+            allowed = rng.choice(held_out) if split == "unseen" else seen_set(world, rng, held_out)
             config = _config(world, hand, rng, allowed, f"{split}-{number:02d}")
             for index in range(PROMPTS):
                 drawn.append(_item(world, prompts, rng, config, split, index))
     return drawn
 
 
-def _seen_set(world: World, rng: random.Random, held_out: list[frozenset[str]]) -> frozenset[str]:
+def seen_set(
+    world: World, rng: random.Random, held_out: list[frozenset[str]], *, sizes: tuple[int, int] = (0, 8)
+) -> frozenset[str]:
+    """A set of allowed categories that is not held out, of a size between these two."""
     while True:
-        allowed = frozenset(rng.sample(world.risks, rng.randrange(len(world.risks) + 1)))
+        allowed = frozenset(rng.sample(world.risks, rng.randint(*sizes)))
         if allowed not in held_out:
             return allowed
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 
 from evaluation.benchmarks import Item
+from evaluation.benchmarks.tinyworld import seen_set
 from presets.safety_config import SafetyConfig
 from presets.tinyworld import Words, load_words, load_world
 from presets.tinyworld.compose import compose_flip, compose_prompt, held_out_sets
@@ -34,7 +35,7 @@ def _split(split: str, hand: Words, prompts: Words, rng: random.Random) -> list[
     drawn = []
     for number in range(PAIRS):
         name = f"{split}-{number:03d}"
-        allowed = rng.choice(held_out) if split == "unseen" else _seen_set(world.risks, rng, held_out)
+        allowed = rng.choice(held_out) if split == "unseen" else seen_set(world, rng, held_out, sizes=(2, 7))
         category = rng.choice(sorted(allowed))
         prompt = compose_prompt(prompts, rng, [rng.choice(world.in_domain(category))])
         texts = {
@@ -60,11 +61,3 @@ def _split(split: str, hand: Words, prompts: Words, rng: random.Random) -> list[
                 )
             )
     return drawn
-
-
-def _seen_set(risks: tuple[str, ...], rng: random.Random, held_out: list[frozenset[str]]) -> frozenset[str]:
-    """A set of two to seven categories that is not held out: one decides, and the rest is neither empty nor everything."""
-    while True:
-        allowed = frozenset(rng.sample(risks, rng.randint(2, len(risks) - 1)))
-        if allowed not in held_out:
-            return allowed
