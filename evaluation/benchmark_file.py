@@ -11,12 +11,12 @@ partial or disallowed) and `history` may be missing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from evaluation.benchmarks import BenchmarkError, Item
+from evaluation.json_lines import JsonLinesError, read_json_lines
 from evaluation.judged_rows import SITUATIONS
 from presets.arm import Message
 from presets.safety_config import SafetyConfig, find_safety_config
@@ -28,19 +28,15 @@ CONFIG_FIELDS = ("id", "title", "text", "allowed", "language")
 
 def read_items(path: Path, taxonomy: str) -> list[Item]:
     """The items of a JSON-lines file under configs of `taxonomy`. Raises `BenchmarkError` naming line and field."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{path}: cannot be read as UTF-8 text ({error}); give a JSON-lines file") from error
     items = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
+    try:
+        for number, row in read_json_lines(path):
             try:
-                items.append(_item(json.loads(line), number, taxonomy))
-            except json.JSONDecodeError as error:
-                raise BenchmarkError(f"{path}: line {number}: is not JSON ({error})") from error
+                items.append(_item(row, number, taxonomy))
             except (FieldError, PresetError) as error:
                 raise BenchmarkError(f"{path}: line {number}: {error}") from error
+    except JsonLinesError as error:
+        raise BenchmarkError(str(error)) from error
     return items
 
 

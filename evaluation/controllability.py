@@ -72,9 +72,11 @@ def rewording_pairs(items: Sequence[Item]) -> Iterator[Pair]:
     """The pairs of the same prompt under two configs that allow the same, told apart by their text; an item stands in one at most."""
     for found in _same_prompt(items):
         for side in found.values():
-            waiting: dict[frozenset[str] | None, Item] = {}
+            waiting: dict[frozenset[str], Item] = {}
             for item in side:
-                other = waiting.pop(item.config.allowed, None) if item.config.allowed is not None else None
+                if item.config.allowed is None:
+                    continue  # what free text allows is not known
+                other = waiting.pop(item.config.allowed, None)
                 if other is None or other.config.text == item.config.text:
                     waiting[item.config.allowed] = item
                 else:

@@ -21,6 +21,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from evaluation.json_lines import JsonLinesError, read_json_lines
 from evaluation.judgement import MAX_RATING
 from presets.safety_config import Situation
 
@@ -117,23 +118,17 @@ def read_judged_rows(path: Path) -> JudgedRows:
     """The rows of a JSON-lines file. Raises `RowsError` for the first row that is malformed, and for a file without rows."""
     collected = Collector()
     try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    _add(collected, line, f"{path}: line {number}", number)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RowsError(f"{path}: cannot be read as UTF-8 text ({error}); give a JSON-lines file") from error
+        for number, row in read_json_lines(path):
+            _add(collected, row, f"{path}: line {number}", number)
+    except JsonLinesError as error:
+        raise RowsError(str(error)) from error
     rows = collected.rows()
     if not len(rows):
         raise RowsError(f"{path}: holds no rows; there is nothing to score")
     return rows
 
 
-def _add(collected: Collector, line: str, place: str, number: int) -> None:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise RowsError(f"{place}: is not JSON ({error})") from error
+def _add(collected: Collector, row: Any, place: str, number: int) -> None:
     if not isinstance(row, dict):
         raise RowsError(f"{place}: holds a {type(row).__name__}; an object with config, allowed, ... is needed")
     config, cluster = row.get("config"), row.get("cluster")

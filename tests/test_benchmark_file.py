@@ -76,3 +76,10 @@ def test_a_line_that_is_no_json_a_missing_and_an_empty_file(tmp_path: Path) -> N
     path.write_text("{not json\n")
     with pytest.raises(BenchmarkError, match="line 1: is not JSON"):
         load_benchmark(str(path))
+
+
+def test_a_line_ends_where_the_file_says_and_nowhere_else(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({**ROW, "prompt": "red\u2028wine?"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    (item,) = load_benchmark(str(path), taxonomy="tinyworld")
+    assert item.prompt == "red\u2028wine?"

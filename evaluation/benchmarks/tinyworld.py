@@ -12,7 +12,7 @@ import random
 from evaluation.benchmarks import Item
 from presets.safety_config import SafetyConfig, situation
 from presets.tinyworld import Topic, Words, World, load_words, load_world
-from presets.tinyworld.compose import ComposedPrompt, compose_config, compose_prompt, held_out_sets
+from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, compose_config, compose_prompt, held_out_sets
 from presets.tinyworld.replies import reply
 
 CONFIGS, PROMPTS = 80, 10
@@ -24,26 +24,51 @@ MIN_WORDS = 12
 def items(seed: int = 0) -> list[Item]:
     """All items of both splits, config by config. `cluster` is the config: its ten items share one text."""
     world, prompts = load_world(), load_words("heldout")
-    held_out = sorted(held_out_sets(world.risks), key=sorted)
     drawn: list[Item] = []
-    for split, hand in (("seen", load_words("train")), ("unseen", prompts)):
+    for split, hand in hands().items():
         rng = random.Random(f"{seed} {split}")
         for number in range(CONFIGS):
-            allowed = rng.choice(held_out) if split == "unseen" else seen_set(world, rng, held_out)
+            allowed = allowed_set(world, rng, split)
             config = _config(world, hand, rng, allowed, f"{split}-{number:02d}")
             for index in range(PROMPTS):
                 drawn.append(_item(world, prompts, rng, config, split, index))
     return drawn
 
 
-def seen_set(
-    world: World, rng: random.Random, held_out: list[frozenset[str]], *, sizes: tuple[int, int] = (0, 8)
-) -> frozenset[str]:
-    """A set of allowed categories that is not held out, of a size between these two."""
+def hands() -> dict[str, Words]:
+    """Whose phrasings the configs of each split are in."""
+    return {"seen": load_words("train"), "unseen": load_words("heldout")}
+
+
+def allowed_set(world: World, rng: random.Random, split: str, *, sizes: tuple[int, int] = (0, 8)) -> frozenset[str]:
+    """A set of allowed categories: for *unseen* a held-out one, else one that is not, of a size between these two."""
+    held_out = sorted(held_out_sets(world.risks), key=sorted)
+    if split == "unseen":
+        return rng.choice(held_out)
     while True:
         allowed = frozenset(rng.sample(world.risks, rng.randint(*sizes)))
         if allowed not in held_out:
             return allowed
+
+
+def one_topic_item(
+    name: str, split: str, cluster: str, config: ComposedConfig, prompt: ComposedPrompt, *, answer: str, refusal: str
+) -> Item:
+    """An item of a pair: a prompt on one risky topic under one of the pair's configs."""
+    asked = situation(prompt.risks(load_world()), config.allowed)
+    return Item(
+        id=name,
+        split=split,
+        config=SafetyConfig(name, cluster, config.text, "tinyworld", config.allowed, source="tinyworld benchmark"),
+        prompt=prompt.text,
+        situation=asked,
+        cluster=cluster,
+        references={
+            "always-refuse": refusal,
+            "always-answer": answer,
+            "oracle": answer if asked == "allowed" else refusal,
+        },
+    )
 
 
 def _config(world: World, hand: Words, rng: random.Random, allowed: frozenset[str], name: str) -> SafetyConfig:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import random
 
 from evaluation.benchmarks import Item
-from evaluation.benchmarks.tinyworld import seen_set
-from presets.safety_config import SafetyConfig, situation
+from evaluation.benchmarks.tinyworld import allowed_set, hands, one_topic_item
 from presets.tinyworld import Words, load_words, load_world
-from presets.tinyworld.compose import compose_config, compose_prompt, held_out_sets
+from presets.tinyworld.compose import ComposedConfig, compose_config, compose_prompt
 from presets.tinyworld.replies import reply
 
 PAIRS = 150
@@ -21,39 +20,25 @@ PAIRS = 150
 
 def items(seed: int = 0) -> list[Item]:
     """All items of both splits, pair by pair. `cluster` is the pair."""
-    prompts = load_words("heldout")
     return [
         item
-        for split, hand in (("seen", load_words("train")), ("unseen", prompts))
+        for split, hand in hands().items()
         for number in range(PAIRS)
-        for item in _pair(split, number, hand, prompts, random.Random(f"{seed} rewordings {split} {number}"))
+        for item in _pair(split, number, hand, random.Random(f"{seed} rewordings {split} {number}"))
     ]
 
 
-def _pair(split: str, number: int, hand: Words, prompts: Words, rng: random.Random) -> list[Item]:
-    world = load_world()
-    held_out = sorted(held_out_sets(world.risks), key=sorted)
-    allowed = rng.choice(held_out) if split == "unseen" else seen_set(world, rng, held_out, sizes=(1, 7))
-    is_allowed = number % 2 == 0
-    category = rng.choice(sorted(allowed if is_allowed else set(world.risks) - allowed))
-    prompt = compose_prompt(prompts, rng, [rng.choice(world.in_domain(category))])
+def _pair(split: str, number: int, hand: Words, rng: random.Random) -> list[Item]:
+    world, name = load_world(), f"{split}-{number:03d}"
+    allowed = allowed_set(world, rng, split, sizes=(1, 7))
+    category = rng.choice(sorted(set(world.risks) - allowed if number % 2 else allowed))
+    prompt = compose_prompt(load_words("heldout"), rng, [rng.choice(world.in_domain(category))])
     answer, refusal = reply(world, rng, prompt, prompt.topics), reply(world, rng, prompt, [])
-    references = {"always-refuse": refusal, "always-answer": answer, "oracle": answer if is_allowed else refusal}
-    texts: dict[str, None] = {}
-    while len(texts) < 2:
-        texts[compose_config(hand, rng, world.risks, allowed).text] = None
-    cluster = f"{split}-{number:03d}"
+    configs: dict[str, ComposedConfig] = {}
+    while len(configs) < 2:
+        config = compose_config(hand, rng, world.risks, allowed)
+        configs[config.text] = config
     return [
-        Item(
-            id=f"{cluster}-{edition}",
-            split=split,
-            config=SafetyConfig(
-                f"{cluster}-{edition}", cluster, text, "tinyworld", allowed, source="tinyworld-rewordings benchmark"
-            ),
-            prompt=prompt.text,
-            situation=situation(prompt.risks(world), allowed),
-            cluster=cluster,
-            references=references,
-        )
-        for edition, text in enumerate(texts, start=1)
+        one_topic_item(f"{name}-{edition}", split, name, config, prompt, answer=answer, refusal=refusal)
+        for edition, config in enumerate(configs.values(), start=1)
     ]
