@@ -50,9 +50,12 @@ STEPS = {
 def load_recipe(path: Path, *, smoke: bool = False, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe in a YAML file, with its `smoke` section and then `key=value` overrides laid over it.
 
+    The file is itself laid over the one that its `extends` names, in the same folder, if it has one.
     Raises `PresetError` naming the file, the key and what is wrong with it.
     """
     data = yaml_file.read(path)
+    if "extends" in data:
+        data = _laid_over(_extended(path, data.pop("extends")), data)
     small = data.pop("smoke", {})
     if smoke:
         data = _laid_over(data, small)
@@ -60,6 +63,17 @@ def load_recipe(path: Path, *, smoke: bool = False, overrides: Sequence[str] = (
         data = _laid_over(data, _nested(override, path))
     steps = {name: yaml_file.build(cls, data.get(name, {}), path, where=f"{name}.") for name, cls in STEPS.items()}
     return yaml_file.build(Recipe, {**data, **steps}, path)
+
+
+def _extended(path: Path, name: Any) -> dict[str, Any]:
+    """The file that a recipe extends, as plain data."""
+    below = path.parent / str(name)
+    if not below.is_file():
+        raise PresetError(f"{path}: extends {str(name)!r}, which is no file in {path.parent}")
+    data = yaml_file.read(below)
+    if "extends" in data:
+        raise PresetError(f"{path}: extends {str(name)!r}, which extends another one; extend that one")
+    return data
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -123,6 +123,25 @@ def test_interrupted_pretraining_goes_on_where_it_was(tmp_path):
     assert not checkpoint.exists()
 
 
+def test_a_recipe_is_laid_over_the_one_that_it_extends():
+    small, large = (load_recipe(RECIPE.with_name(name)) for name in ("tinyworld.yaml", "tinyworld-gpu.yaml"))
+    assert (large.base.hidden_size, large.base.layers) == (320, small.base.layers)
+    assert large.base.measure_every == small.base.measure_every
+    assert large.sft.learning_rate == small.sft.learning_rate
+    assert large.work != small.work
+
+
+@pytest.mark.parametrize(
+    ("extends", "words"), [("nowhere.yaml", "is no file in"), ("middle.yaml", "extends another one")]
+)
+def test_a_recipe_that_extends_what_it_cannot_is_refused(tmp_path, extends, words):
+    (tmp_path / "middle.yaml").write_text("extends: lowest.yaml")
+    top = tmp_path / "top.yaml"
+    top.write_text(f"extends: {extends}")
+    with pytest.raises(PresetError, match=words):
+        load_recipe(top)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -1,10 +1,12 @@
 """The base model's optimiser and recipe: a step moves every weight, and the learning rate follows its schedule."""
 
+import itertools
+
 import pytest
 import torch
 
 from align.tinyworld.chat_format import train_tokenizer
-from align.tinyworld.pretrain import BaseRecipe, _batches, _new_model, _new_optimisers, _step, _writer
+from align.tinyworld.pretrain import BaseRecipe, _batches, _loader, _new_model, _new_optimisers, _step, _writer
 from presets.yaml_file import FieldError, PresetError
 
 
@@ -24,10 +26,34 @@ def test_one_step_moves_every_weight_and_keeps_the_loss_finite(tokenizer):
     torch.manual_seed(0)
     model = _new_model(recipe, tokenizer)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    batch = next(_batches(iter(drawn(600)), tokenizer, recipe.step_tokens))
+    batch = next(_batches(iter(drawn(600)), tokenizer, recipe))
     assert 0 < _step(model, model.model, _new_optimisers(model, recipe), batch, 1.0) < 20
     still = [name for name, weight in model.named_parameters() if torch.equal(weight, before[name])]
     assert still == []
+
+
+@pytest.mark.parametrize("micro_batches", [1, 4])
+def test_a_step_has_its_micro_batches_from_short_to_long_and_no_more_tokens_than_asked_for(tokenizer, micro_batches):
+    recipe = BaseRecipe(step_tokens=4_096, micro_batches=micro_batches)
+    for step in itertools.islice(_batches(iter(drawn(1_600)), tokenizer, recipe), 20):
+        widths = [ids.shape[1] for ids, _ in step]
+        assert len(step) == micro_batches
+        assert widths == sorted(widths)
+        assert all(ids.shape == labels.shape for ids, labels in step)
+        assert sum(ids.numel() for ids, _ in step) <= recipe.step_tokens
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_texts_drawn_ahead_by_workers_are_the_same_each_time_and_differ_between_workers(tokenizer, workers):
+    recipe = BaseRecipe(step_tokens=4_096, workers=workers)
+
+    def steps():
+        loader = _loader(recipe, tokenizer, recipe.stage(0), seed=3)
+        return [[ids.tolist() for ids, _ in step] for step in itertools.islice(loader, 4)]
+
+    first = steps()
+    assert first == steps()
+    assert len({str(step) for step in first}) == 4
 
 
 def test_the_learning_rate_warms_up_stays_and_falls_to_nothing():

@@ -98,6 +98,16 @@ def test_no_training_config_allows_a_held_out_set():
     assert not {frozenset(row["allowed"]) for row in candidates(CandidatesRecipe(prompts=600))} & HELD_OUT
 
 
+def test_a_flip_differs_in_one_verdict_and_neither_half_allows_a_held_out_set():
+    drawing = writer(5)
+    for _ in range(300):
+        open_, closed = drawing.flip()
+        (category,) = open_.allowed ^ closed.allowed
+        assert category in open_.allowed
+        assert open_.text != closed.text
+        assert {open_.allowed, closed.allowed}.isdisjoint(HELD_OUT)
+
+
 def test_the_base_refuses_every_risky_prompt_and_answers_every_harmless_one():
     pen, judge = writer(6), TinyworldJudge(WORLD)
     for _ in range(600):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from align.tinyworld.chat_format import ANSWER, ASSISTANT, END, SYSTEM, THINK, USER
 from presets.safety_config import system_prompt_text
 from presets.tinyworld import KINDS, OUTSIDE, Topic, Words, World
-from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, Rule, compose_config, compose_prompt
+from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, Rule, compose_config, compose_flip, compose_prompt
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, cautious_reading, outside, reading, reading_all, reply
 from presets.tinyworld.visitors import held_out_prompts, normalised
@@ -24,6 +24,8 @@ from presets.tinyworld.visitors import held_out_prompts, normalised
 READ, NOTED = "Which rule decides?", "Noted."
 """How a reading's turns begin, and what is answered once the work is done."""
 
+FLIPS = 0.3
+"""The share of configs in which one sentence alone decides a category, wherever it stands among the others."""
 KINDS_OF_DOCUMENT = ("reading", "chat", "book", "small_talk")
 SMALL_TALK = ("greeting", "thanks", "identity", "capabilities", *(OUTSIDE,) * 4)
 """What small talk is about; the outside is large."""
@@ -69,8 +71,18 @@ class Writer:
                 return drawn
 
     def config(self) -> ComposedConfig:
-        """A config with a set of allowed categories that is not held out."""
+        """A config with a set of allowed categories that is not held out; at times one half of a flip."""
+        if self.rng.random() < FLIPS:
+            return self.rng.choice(self.flip())
         return compose_config(self.words, self.rng, self.world.risks, self.allowed())
+
+    def flip(self) -> tuple[ComposedConfig, ComposedConfig]:
+        """Two configs that differ in one sentence: what the first allows beyond the second hangs on that alone."""
+        while True:
+            category = self.rng.choice(self.world.risks)
+            rest = self.allowed() - {category}
+            if 0 < len(rest) < len(self.world.risks) - 1 and self.held_out.isdisjoint((rest, rest | {category})):
+                return compose_flip(self.words, self.rng, self.world.risks, rest, category)
 
     def topics(self, *, risky: float = 0.6, two: float = 0.25, thing: float = 0.2) -> list[Topic]:
         """One topic, or two of different domains; `risky` is the chance of each to come from a risk category.

@@ -18,7 +18,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-MICRO_BATCHES = 4
-"""Parts of one optimiser step: small tensors are reused by the allocator, large ones go back to the system each time."""
 IGNORED = -100
 """The label of tokens that the loss leaves out (PyTorch's cross-entropy)."""
 
@@ -69,7 +67,10 @@ class BaseRecipe:
     """A pre-training run. `tokens` counts the tokens read, `step_tokens` how many of them make one optimiser step.
 
     `matrix_learning_rate` is Muon's, for the matrices inside the layers; `learning_rate` is AdamW's, for the rest.
-    `compiled` asks for PyTorch's compiler: 40 s at the start, then 1.6 times the speed.
+    `compiled` asks for PyTorch's compiler on a CPU: 40 s at the start, then 1.6 times the speed. `workers` are processes that
+    draw and encode the texts ahead; with 0 the training draws them itself, which is enough for a CPU. `micro_batches` are
+    the parts of one optimiser step: on a CPU small tensors are reused by the allocator where large ones go back to the
+    system each time; on a GPU few large ones cost fewer launches.
     """
 
     seed: int = 0
@@ -79,6 +80,7 @@ class BaseRecipe:
     heads: int = 6
     tokens: int = 24_000_000
     step_tokens: int = 4_096
+    micro_batches: int = 4
     learning_rate: float = 3e-3
     matrix_learning_rate: float = 5e-3
     warmup_steps: int = 20
@@ -87,11 +89,12 @@ class BaseRecipe:
     measure_every: int = 250
     questions: int = 96
     threads: int = 2
+    workers: int = 0
     tokenizer_documents: int = 6_000
     stages: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("tokens", "step_tokens", "layers", "heads", "questions"):
+        for field in ("tokens", "step_tokens", "micro_batches", "layers", "heads", "questions"):
             if getattr(self, field) < 1:
                 raise FieldError(field, f"is {getattr(self, field)}; at least 1 is needed")
         if self.hidden_size % self.heads:
@@ -127,14 +130,13 @@ def pretrain(recipe: BaseRecipe, *, out: Path) -> int:
     model = _new_model(recipe, tokenizer)
     optimisers = _new_optimisers(model, recipe)
     first = _resume(out, model, optimisers)
-    forward = _compiled(model.model) if recipe.compiled else model.model
+    forward = _compiled(model.model) if recipe.compiled and model.device.type == "cpu" else model.model
     progress = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc="base", mininterval=5)
     stage, batches = None, iter(())
     for step in progress:
         if stage is not recipe.stage(step):
             stage = recipe.stage(step)
-            writer = _writer(recipe.seed + 1_000 * (step + 1), stage.hand)
-            batches = _batches(writer.documents(stage.mix), tokenizer, recipe.step_tokens)
+            batches = iter(_loader(recipe, tokenizer, stage, seed=recipe.seed + 1_000 * (step + 1)))
         loss = _step(model, forward, optimisers, next(batches), recipe.warmth(step))
         if step % 10 == 0:
             progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -166,6 +168,7 @@ def _tokenizer(recipe: BaseRecipe, out: Path) -> PreTrainedTokenizerFast:
 
 
 def _new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -182,6 +185,8 @@ def _new_model(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast) -> LlamaF
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
+    if torch.cuda.is_available():
+        return model.to("cuda")
     model.set_attn_implementation("eager")  # on a CPU, at these lengths, faster than the fused kernel
     return model
 
@@ -221,25 +226,40 @@ def _encode(document: Document, tokenizer: PreTrainedTokenizerFast) -> tuple[lis
     return ids, labels
 
 
-def _batches(
-    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, step_tokens: int
-) -> Iterator[list[tuple[Any, Any]]]:
-    """Steps of about `step_tokens` tokens, each a list of (ids, labels) of shape (rows, tokens), rows of like length.
+def _loader(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast, stage: Stage, *, seed: int) -> Iterable[Any]:
+    """The steps of a stage without end, as `_batches` makes them. The same seed and number of workers give the same ones."""
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+    class Steps(IterableDataset):  # type: ignore[type-arg]
+        def __iter__(self) -> Iterator[Any]:
+            worker = get_worker_info()
+            writer = _writer(seed + (worker.id if worker else 0), stage.hand)
+            return _batches(writer.documents(stage.mix), tokenizer, recipe)
+
+    return DataLoader(Steps(), batch_size=None, num_workers=recipe.workers)
+
+
+def _batches(
+    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, recipe: BaseRecipe
+) -> Iterator[list[tuple[Any, Any]]]:
+    """Steps of about `step_tokens` tokens, each a list of (ids, labels) of shape (rows, tokens).
+
+    The rows of one micro-batch are of like length; a step has micro-batches of short, middling and long ones.
     Padding stands on the right, where causal attention never lets a real token see it: no mask is needed.
     """
     order = random.Random(0)
+    drawn = max(512, recipe.step_tokens // 32)
     while True:
-        rows = sorted((_encode(next(documents), tokenizer) for _ in range(512)), key=lambda row: len(row[0]))
+        rows = sorted((_encode(next(documents), tokenizer) for _ in range(drawn)), key=lambda row: len(row[0]))
         micro, current = [], []
         for row in rows:
-            if current and len(row[0]) * (len(current) + 1) > step_tokens // MICRO_BATCHES:
+            if current and len(row[0]) * (len(current) + 1) > recipe.step_tokens // recipe.micro_batches:
                 micro.append(_pad(current, tokenizer.pad_token_id))
                 current = []
             current.append(row)
-        order.shuffle(micro)
-        for index in range(0, len(micro) - MICRO_BATCHES + 1, MICRO_BATCHES):
-            yield micro[index : index + MICRO_BATCHES]
+        steps = len(micro) // recipe.micro_batches
+        for index in order.sample(range(steps), steps):
+            yield micro[index::steps][: recipe.micro_batches]
 
 
 def _pad(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Any, Any]:
@@ -258,21 +278,22 @@ def _step(
     import torch
 
     trained = sum(int((labels[:, 1:] != IGNORED).sum()) for _, labels in batch)
-    total = 0.0
-    for ids, labels in batch:
-        with torch.autocast("cpu", torch.bfloat16):
+    losses = []
+    for ids, labels in ((ids.to(model.device), labels.to(model.device)) for ids, labels in batch):
+        with torch.autocast(model.device.type, torch.bfloat16):
             hidden = forward(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             chosen = labels[:, 1:] != IGNORED
             logits = model.lm_head(hidden[chosen])
         loss = torch.nn.functional.cross_entropy(logits.float(), labels[:, 1:][chosen], reduction="sum") / trained
         loss.backward()
-        total += loss.item()
+        losses.append(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = warmth * group["full_lr"]
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
+    total = float(sum(losses))
     if not math.isfinite(total):
         raise FloatingPointError(f"the loss is {total}; lower the learning rates of the recipe")
     return total
@@ -306,7 +327,7 @@ def _resume(out: Path, model: Any, optimisers: list[Any]) -> int:
 
     if not (out / "checkpoint.pt").exists():
         return 0
-    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    state = torch.load(out / "checkpoint.pt", weights_only=True, map_location=model.device)
     model.load_state_dict(state["model"])
     for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
         optimiser.load_state_dict(saved)
