@@ -13,7 +13,7 @@ from rich.table import Table
 
 from evaluation.benchmarks import BASELINES, ORACLE, Item
 from evaluation.controllability import Controllability, PairRate, controllability
-from evaluation.cosa_score import Difference, Row, Score, by_situation, paired_difference, score
+from evaluation.cosa_score import Difference, Row, Score, by_situation, holm, paired_difference, score
 from evaluation.journal import Key, Record
 
 TREATED = "cosalign"
@@ -24,11 +24,12 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Comparison:
-    """By how much `arm` beats `minus` on the same items."""
+    """By how much `arm` beats `minus` on the same items; `p_holm` allows for all comparisons of the split."""
 
     arm: str
     minus: str
     difference: Difference
+    p_holm: float | None
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,22 @@ def _split_report(
         arms={name: score(list(found.values()), seed=seed) for name, found in rows.items()},
         situations={name: by_situation(list(found.values()), seed=seed) for name, found in rows.items()},
         ceiling=ceiling,
-        comparisons=tuple(
-            Comparison(arm, other, _difference(rows[arm], rows[other], seed))
-            for arm in rows
-            if arm.startswith(TREATED)
-            for other in sorted(rows, key=lambda name: name in BASELINES)
-            if not other.startswith(TREATED)
-        ),
+        comparisons=_comparisons(rows, seed),
         controllability={name: controllability(items, records, name) for name in rows},
     )
+
+
+def _comparisons(rows: Mapping[str, Mapping[str, Row]], seed: int) -> tuple[Comparison, ...]:
+    pairs = [
+        (arm, other)
+        for arm in rows
+        if arm.startswith(TREATED)
+        for other in sorted(rows, key=lambda name: name in BASELINES)
+        if not other.startswith(TREATED)
+    ]
+    found = [_difference(rows[arm], rows[other], seed) for arm, other in pairs]
+    adjusted = holm([difference.p for difference in found])
+    return tuple(Comparison(*pair, *facts) for pair, *facts in zip(pairs, found, adjusted, strict=True))
 
 
 def _rows(items: Sequence[Item], records: Mapping[Key, Record], arm: str) -> dict[str, Row]:
@@ -105,10 +113,18 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
         for comparison in part.comparisons:
             found = comparison.difference
             line = f"{part.split}: {comparison.arm} minus {comparison.minus}: "
-            console.print(f"{line}{interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}", markup=False)
+            line += f"{interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}, {_p(comparison.p_holm)}"
+            console.print(line, markup=False)
         for arm, found in part.controllability.items():
             for line in _controllability(found):
                 console.print(f"{part.split}: {arm}: {line}", markup=False)
+
+
+def _p(value: float | None) -> str:
+    """An adjusted p-value for people."""
+    if value is None:
+        return f"p (Holm) {NOTHING}"
+    return "p (Holm) < 0.001" if value < 0.001 else f"p (Holm) {value:.3f}"
 
 
 def _controllability(found: Controllability) -> Iterator[str]:
@@ -165,7 +181,10 @@ def _split_scores(part: SplitReport) -> dict[str, Any]:
     return {
         "arms": {name: arm(name) for name in part.arms},
         "ceiling": part.ceiling,
-        "differences": [{"arm": one.arm, "minus": one.minus, **asdict(one.difference)} for one in part.comparisons],
+        "differences": [
+            {"arm": one.arm, "minus": one.minus, **asdict(one.difference), "p_holm": one.p_holm}
+            for one in part.comparisons
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from evaluation.cosa_score import (
     clopper_pearson,
     columns,
     general_score,
+    holm,
     macro,
     paired_difference,
     score,
@@ -166,6 +167,34 @@ def test_a_pair_with_an_unscored_half_leaves_the_difference():
     a = [row(5, cluster="1"), row(None, cluster="2"), row(5, cluster="3")]
     b = [row(0, cluster="1"), row(5, cluster="2"), row(None, cluster="3")]
     assert (paired_difference(a, b).mean, paired_difference(a, b).n) == (1.0, 1)
+
+
+def test_the_p_value_of_a_difference_counts_the_signs_that_reach_it():
+    better, worse = ([row(rating, cluster=str(i)) for i in range(6)] for rating in (5, 3))
+    assert paired_difference(better, worse).p == pytest.approx(2 / 2**6)
+    assert paired_difference(better, better).p == 1.0
+    assert paired_difference(better[:1], worse[:1]).p is None
+
+
+def test_the_p_value_counts_clusters_and_not_rows():
+    once = [row(5, cluster=str(i)) for i in range(6)], [row(3, cluster=str(i)) for i in range(6)]
+    often = [rows * 50 for rows in once]
+    assert paired_difference(*often).p == paired_difference(*once).p
+
+
+def test_among_differences_of_nothing_one_in_twenty_has_a_p_value_below_a_twentieth():
+    rng = random.Random(8)
+    low = 0
+    for seed in range(200):
+        a, b = ([row(rng.randrange(6), cluster=str(i)) for i in range(30)] for _ in range(2))
+        low += paired_difference(a, b, seed=seed, resamples=2).p < 0.05
+    assert 2 <= low <= 20
+
+
+def test_holm_multiplies_each_p_value_by_those_not_below_it_and_keeps_the_order():
+    assert holm([0.01, 0.04, 0.03, None, 0.005]) == pytest.approx([0.03, 0.06, 0.06, None, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_rows_of_different_items_are_not_compared():

@@ -98,6 +98,7 @@ def test_cosalign_is_compared_with_every_other_row(tmp_path):
         ("cosalign", "always-answer"),
     ]
     assert unseen[1]["mean"] == pytest.approx(0.4)
+    assert all(part["p"] is None or part["p"] <= part["p_holm"] <= 1 for part in unseen)
 
 
 def test_the_scores_file_has_the_promised_fields(tmp_path):
