@@ -202,6 +202,8 @@ def chat_command(arguments: argparse.Namespace) -> int:
     profile = narrow(load_profile(arguments.profile), [arguments.arm])
     config = find_safety_config(arguments.config, profile.taxonomy)
     _check_taxonomy(config, profile)
+    if profile.arms[0].filter is not None:
+        raise UsageError(f"arm {arguments.arm!r} has a filter, which only `run` applies; ask an arm without one")
     if not arguments.prompt.strip():
         raise UsageError("the prompt is empty; write what to ask")
     # Kept when something fails: the message names the log in it.

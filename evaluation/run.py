@@ -13,15 +13,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evaluation.benchmarks import Item
+from evaluation.cascade import Cascade
 from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.journal import Journal, JournalError, Key, Record, history_hash
 from evaluation.judge import Judge, open_judge
 from evaluation.judgement import Judgement
+from evaluation.llm_judge import LLMJudge
 from evaluation.provenance import arm_facts, judge_facts
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
 from presets.arm import Arm
 from presets.profile import Profile
+from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SYSTEM_PROMPT_VERSION
 
 CONCURRENCY = 32
@@ -74,7 +77,7 @@ def narrow(profile: Profile, arm_ids: Sequence[str]) -> Profile:
     arms = tuple(profile.arm(arm_id) for arm_id in dict.fromkeys(arm_ids))
     needed = {arm.server for arm in arms} | {profile.judge.server}
     servers = tuple(server for server in profile.servers if server.id in needed)
-    return replace(profile, arms=arms, servers=servers, page_arms=tuple(arm.id for arm in arms))
+    return replace(profile, arms=arms, servers=servers, page_arms=())
 
 
 def run_facts(profile: Profile, benchmark: str) -> dict[str, Any]:
@@ -142,13 +145,22 @@ def _is_done(job: Job, record: Record | None) -> bool:
 
 
 class Asker:
-    """Gets a job's response and its judgement."""
+    """Gets a job's response, filtered if its arm has a filter, and its judgement."""
 
     def __init__(
         self, profile: Profile, endpoints: Mapping[str, Endpoint], judge: Judge, retry_delays_s: Sequence[float]
     ) -> None:
         self._profile, self._endpoints, self._judge = profile, endpoints, judge
         self._retry_delays_s = retry_delays_s
+        taxonomy = load_taxonomy(profile.taxonomy)
+        self._cascades = {
+            arm.id: Cascade(
+                judge if arm.filter == "judge" else LLMJudge(endpoints[arm.server], arm.model, taxonomy),
+                arm.unreadable_passes,
+            )
+            for arm in profile.arms
+            if arm.filter is not None
+        }
         self._refused: Counter[str] = Counter()
 
     async def record(self, job: Job, earlier: Record | None) -> Record:
@@ -156,9 +168,8 @@ class Asker:
         error = ""
         try:
             response = await self._response(job, earlier)
-            earlier = [message["content"] for message in job.item.history if message["role"] == "user"]
             judgement = await self._judge.judge(
-                config=job.item.config, prompt=job.item.prompt, response=response, earlier=earlier
+                config=job.item.config, prompt=job.item.prompt, response=response, earlier=job.item.earlier_prompts
             )
         except EndpointError as fault:
             response, error = Response(), str(fault)
@@ -181,7 +192,9 @@ class Asker:
             return Response(text=job.reply, finish_reason="stop")
         if earlier is not None and not earlier.error:
             return earlier.response
-        return await self._ask(job)
+        response = await self._ask(job)
+        cascade = self._cascades.get(job.arm)
+        return response if cascade is None else await cascade.filtered(job.item, response)
 
     async def _ask(self, job: Job) -> Response:
         """Ask the job's arm, again after a while when the fault may pass.

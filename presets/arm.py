@@ -18,6 +18,8 @@ from presets.chat_markers import defuse
 from presets.safety_config import SafetyConfig, render_system_prompt
 from presets.yaml_file import FieldError, require_id, require_text
 
+BOUND = "-oracle"
+"""How the ids of arms end that are filtered by the judge that scores them."""
 DEMOS = Path(__file__).parent / "demos"
 
 
@@ -30,7 +32,12 @@ class Message(TypedDict):
 
 @dataclass(frozen=True)
 class Arm:
-    """A model (or adapter) on a server, and what it is shown. `model` is the name under which the server has it."""
+    """A model (or adapter) on a server, and what it is shown. `model` is the name under which the server has it.
+
+    With `filter` it is a cascade, for evaluation only: a response that breaks the config becomes a refusal. "self" lets
+    the arm's own model find that out, "judge" the run's judge; that makes a bound, and the id must end in "-oracle".
+    `unreadable_passes` says whether a response passes that the filter has no verdict on.
+    """
 
     id: str
     title: str
@@ -39,6 +46,8 @@ class Arm:
     description: str = ""
     shows_config: bool = True
     demos: str | None = None
+    filter: str | None = None
+    unreadable_passes: bool = False
 
     def __post_init__(self) -> None:
         require_id("id", self.id)
@@ -46,6 +55,19 @@ class Arm:
             require_text(field, getattr(self, field))
         if self.demos is not None and not self.shows_config:
             raise FieldError("demos", "are given though shows_config is false; demos only make sense under a config")
+        if self.filter not in (None, "self", "judge"):
+            raise FieldError(
+                "filter", f"is {self.filter!r}; it is 'self' (the arm's model) or 'judge' (the run's judge)"
+            )
+        if self.is_bound != (self.filter == "judge"):
+            raise FieldError("id", f"is {self.id!r}; it ends in {BOUND!r} exactly when filter is 'judge', a bound")
+        if self.unreadable_passes and self.filter is None:
+            raise FieldError("unreadable_passes", "is true though there is no filter")
+
+    @property
+    def is_bound(self) -> bool:
+        """True for an arm that no model without the judge's verdicts can reach (the paper's Cascade-Oracle)."""
+        return self.id.endswith(BOUND)
 
     def messages(self, config: SafetyConfig, history: Sequence[Message], prompt: str) -> list[Message]:
         """The messages that ask this arm: config (if shown), demos (if any), earlier turns, then the prompt.

@@ -140,7 +140,7 @@ class Profile:
                     "arms", f"{arm.id!r} asks for model {arm.model!r}; server {server.id!r} serves {names}"
                 )
         object.__setattr__(self, "examples", tuple(self.examples))
-        object.__setattr__(self, "page_arms", tuple(self.page_arms) or tuple(arm.id for arm in self.arms[:3]))
+        object.__setattr__(self, "page_arms", tuple(self.page_arms) or tuple(self._page_ids()[:3]))
         self._check_names()
 
     def _check_names(self) -> None:
@@ -148,6 +148,8 @@ class Profile:
         ids = [arm.id for arm in self.arms]
         if unknown := [name for name in self.page_arms if name not in ids]:
             raise FieldError("page_arms", f"{unknown[0]!r} is no arm of the profile; it has {', '.join(ids)}")
+        if filtered := [name for name in self.page_arms if name not in self._page_ids()]:
+            raise FieldError("page_arms", f"{filtered[0]!r} has a filter, which only `evaluation run` applies")
         configs = load_safety_configs(self.taxonomy)
         if self.default_config is not None and self.default_config not in configs:
             raise FieldError("default_config", f"is {self.default_config!r}; there are {', '.join(configs)}")
@@ -157,6 +159,10 @@ class Profile:
                     load_demos(arm.demos)
                 except PresetError as error:
                     raise FieldError("arms", f"{arm.id!r} has no demos to show: {error}") from error
+
+    def _page_ids(self) -> list[str]:
+        """The arms that can answer on the page, where answers are seen as they are written and so before any filter."""
+        return [arm.id for arm in self.arms if arm.filter is None]
 
     def server(self, server_id: str) -> Server:
         """The server with this id. Raises `KeyError`."""

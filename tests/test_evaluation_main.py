@@ -52,6 +52,12 @@ def test_run_prints_one_table_and_writes_the_same_figures(tmp_path, three, capsy
     assert "CoSA-Score [95 % CI]" in printed
 
 
+def test_chat_asks_no_arm_whose_answers_it_would_not_filter(tmp_path, capsys):
+    profile = write_profile(tmp_path, nobody(), cascades=True)
+    assert main(["chat", "--profile", str(profile), "--arm", "cascade", "--config", "casino", "Hello"]) == 2
+    assert "'cascade' has a filter, which only `run` applies" in capsys.readouterr().err
+
+
 def test_running_again_asks_nothing_and_prints_the_same_table(tmp_path, three, capsys):
     with ScriptedServer(play) as server:
         arguments = run_arguments(tmp_path, server.base_url, three)

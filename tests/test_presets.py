@@ -388,6 +388,33 @@ ACCIDENTS = [
 ACCIDENTS += [
     pytest.param(load_profile, PROFILE + "page_arms: [base, ica]\n", "page_arms: 'ica' is no arm", id="page-arm"),
     pytest.param(load_profile, PROFILE + "page_arms: base\n", "page_arms: is 'base'; a value", id="page-arm-string"),
+    pytest.param(
+        load_profile, PROFILE.replace("model: base}", "model: base, filter: gpt}"), "arms[0].filter: is 'gpt'", id="f"
+    ),
+    pytest.param(
+        load_profile,
+        PROFILE.replace("model: base}", "model: base, filter: judge}"),
+        "arms[0].id: is 'base'; it ends in '-oracle'",
+        id="bound-without-its-mark",
+    ),
+    pytest.param(
+        load_profile,
+        PROFILE.replace("id: base,", "id: base-oracle,"),
+        "arms[0].id: is 'base-oracle'; it ends in",
+        id="mark-without-a-bound",
+    ),
+    pytest.param(
+        load_profile,
+        PROFILE.replace("model: base}", "model: base, unreadable_passes: true}"),
+        "arms[0].unreadable_passes: is true though",
+        id="unreadable-passes",
+    ),
+    pytest.param(
+        load_profile,
+        PROFILE.replace("model: base}", "model: base, filter: self}") + "page_arms: [base]\n",
+        "page_arms: 'base' has a filter",
+        id="filter-on-the-page",
+    ),
     pytest.param(load_profile, PROFILE + "default_config: pub\n", "default_config: is 'pub'; there are", id="default"),
     pytest.param(
         load_profile, PROFILE.replace("model: base}", "model: base, demos: gone}"), "arms: 'base' has no demos", id="d"

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from evaluation import benchmarks
 from evaluation.benchmarks import BenchmarkError, Item, load_benchmark
+from evaluation.cascade import FILTERED, REFUSAL
 from evaluation.fingerprint import folder_hash
 from evaluation.journal import Journal, JournalError
 from evaluation.llm_judge import JUDGE_PROMPTS
@@ -24,7 +25,7 @@ from evaluation.serving import Serving
 from presets.arm import demos_hash
 from presets.profile import load_profile
 from presets.yaml_file import PresetError
-from tests.three_items import CASINO, MODULE, asked, is_judging, play, profile_at, three
+from tests.three_items import CASINO, MODULE, asked, is_judging, judged, play, profile_at, three
 
 ARMS = ("base", "ica", "cosalign")
 
@@ -40,7 +41,7 @@ def run(
 ) -> list[dict]:
     """Run the benchmark in `folder / "out"` and return the requests that the server saw, also when the run fails."""
     with ScriptedServer(script) as server:
-        profile = narrow(profile_at(folder, server.base_url), arms)
+        profile = narrow(profile_at(folder, server.base_url, cascades=True), arms)
         with Journal(folder / "out", run_facts(profile, "three")) as journal:
             todo = unfinished(plan(three() if items is None else items, profile.arms), journal)
             serving = Serving(profile, log_folder=folder / "logs")
@@ -51,6 +52,17 @@ def run(
                 error.requests = server.requests
                 raise
         return server.requests
+
+
+def filtering(*, broken: str = ""):
+    """A script that judges whenever a schema is asked for, whoever is asked; the model `broken` does so unreadably."""
+
+    def script(body: dict) -> ScriptedReply:
+        if "response_format" not in body:
+            return play(body)
+        return ScriptedReply("hm" if body["model"] == broken else judged(body))
+
+    return script
 
 
 def report_of(folder: Path, *, arms: tuple[str, ...] = ARMS):
@@ -86,6 +98,50 @@ def test_a_run_scores_arms_baselines_and_ceiling(tmp_path):
     assert seen["arms"]["cosalign"]["helpful_unsafe"] == 0.0
     assert (seen["ceiling"], found["splits"]["unseen"]["ceiling"]) == (0.5, 1.0)
     assert found["splits"]["unseen"]["arms"]["ica"]["cosa_score"] == pytest.approx(0.6)
+
+
+def test_a_cascade_refuses_what_its_filter_finds_to_break_the_config(tmp_path):
+    requests = run(tmp_path, filtering(), arms=("ica", "cascade", "cascade-oracle"))
+    found = scores(report_of(tmp_path, arms=("ica", "cascade", "cascade-oracle")), {})["splits"]["seen"]["arms"]
+    assert (found["ica"]["helpful_unsafe"], found["ica"]["helpful_safe"]) == (0.5, 0.5)
+    for name in ("cascade", "cascade-oracle"):
+        assert (found[name]["helpful_unsafe"], found[name]["helpful_safe"]) == (0.0, 0.5)
+    assert [name for name, arm in found.items() if arm["bound"]] == ["cascade-oracle"]
+    said = {(line["item"], line["arm"]): line["response"] for line in lines(tmp_path)}
+    for name in ("cascade", "cascade-oracle"):
+        assert (said["b", name]["text"], said["b", name]["finish_reason"]) == (REFUSAL, FILTERED)
+        assert said["a", name]["text"] == said["a", "ica"]["text"]
+    judging = [body["model"] for body in requests if "response_format" in body]
+    assert set(judging) == {"base", "grader"}, "'self' asks the arm's own model"
+
+
+@pytest.mark.parametrize(("passes", "text"), [(False, REFUSAL), (True, "HALF alcohol")])
+def test_a_response_that_the_filter_cannot_read_passes_only_where_the_arm_says_so(tmp_path, passes, text):
+    with ScriptedServer(filtering(broken="base")) as server:
+        profile = narrow(profile_at(tmp_path, server.base_url, cascades=True), ["cascade"])
+        arms = (replace(profile.arms[0], unreadable_passes=passes),)
+        profile = replace(profile, arms=arms)
+        with Journal(tmp_path / "out", run_facts(profile, "three")) as journal:
+            serving = Serving(profile, log_folder=tmp_path / "logs")
+            asyncio.run(run_jobs(profile, serving, journal, plan(three(), arms), retry_delays_s=()))
+    said = {(line["item"], line["arm"]): line["response"]["text"] for line in lines(tmp_path)}
+    assert said["b", "cascade"] == text
+
+
+def test_a_run_with_another_filter_is_another_run(tmp_path):
+    profile = narrow(profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True), ["cascade"])
+    lenient = replace(profile, arms=(replace(profile.arms[0], unreadable_passes=True),))
+    with Journal(tmp_path / "out", run_facts(profile, "three")):
+        pass
+    with pytest.raises(JournalError, match="arms"), Journal(tmp_path / "out", run_facts(lenient, "three")):
+        pass
+
+
+def test_the_table_marks_a_bound(tmp_path):
+    run(tmp_path, filtering(), arms=("ica", "cascade-oracle"))
+    console = Console(width=140, file=io.StringIO())
+    print_report(report_of(tmp_path, arms=("ica", "cascade-oracle")), console)
+    assert "cascade-oracle (bound)" in console.file.getvalue()
 
 
 def test_cosalign_is_compared_with_every_other_row(tmp_path):
@@ -253,13 +309,13 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_an_unknown_arm_is_named_with_those_there_are(tmp_path):
-    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True)
     with pytest.raises(PresetError, match="no arm 'nope'; it has base, ica, cosalign"):
         narrow(profile, ["nope"])
 
 
 def test_an_arm_with_a_baselines_name_is_refused(tmp_path):
-    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True)
     with pytest.raises(JournalError, match="'oracle' has the name of a baseline"):
         plan(three(), [replace(profile.arms[0], id="oracle")])
 
@@ -268,7 +324,7 @@ def test_a_folder_of_rows_remembers_the_prompts_of_its_judge(tmp_path, monkeypat
     prompts = tmp_path / "judge_prompts"
     shutil.copytree(JUDGE_PROMPTS, prompts)
     monkeypatch.setattr("evaluation.provenance.JUDGE_PROMPTS", prompts)
-    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True)
     with Journal(tmp_path / "out", run_facts(profile, "three")):
         pass
     (prompts / "helpfulness.txt").write_text("Be kind. {prompt} {response} {nonce}")

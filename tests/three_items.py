@@ -28,6 +28,11 @@ arms:
 judge: {{kind: llm, server: main, model: grader}}
 """
 
+CASCADES = """\
+  - {id: cascade, title: Cascade, server: main, model: base, filter: self}
+  - {id: cascade-oracle, title: Cascade-Oracle, server: main, model: base, filter: judge}
+"""
+
 MODULE = "from tests.three_items import three\n\n\ndef items():\n    return three()\n"
 """A benchmark module; write it into a folder of `evaluation.benchmarks.__path__`."""
 
@@ -55,16 +60,17 @@ def _item(name: str, split: str, config: SafetyConfig, risk: str) -> Item:
     )
 
 
-def write_profile(folder: Path, base_url: str) -> Path:
+def write_profile(folder: Path, base_url: str, *, cascades: bool = False) -> Path:
     """Write the profile for a server at this address, and return its path."""
     path = folder / "three.yaml"
-    path.write_text(PROFILE.format(base_url=base_url))
+    text = PROFILE.format(base_url=base_url)
+    path.write_text(text.replace("judge:", CASCADES + "judge:") if cascades else text)
     return path
 
 
-def profile_at(folder: Path, base_url: str) -> Profile:
+def profile_at(folder: Path, base_url: str, *, cascades: bool = False) -> Profile:
     """The profile for a server at this address."""
-    return load_profile(write_profile(folder, base_url))
+    return load_profile(write_profile(folder, base_url, cascades=cascades))
 
 
 def is_judging(body: dict) -> bool:
@@ -83,7 +89,7 @@ def asked(bodies: list[dict]) -> list[tuple[str, str, str]]:
 
 def play(body: dict) -> ScriptedReply:
     """Base refuses; ICA half answers everything; CoSAlign answers what its config allows. The judge reads their code."""
-    return ScriptedReply(_judge(body) if is_judging(body) else _answer(body))
+    return ScriptedReply(judged(body) if is_judging(body) else _answer(body))
 
 
 def _prompt(body: dict) -> str:
@@ -98,10 +104,11 @@ def _answer(body: dict) -> str:
     return f"HALF {risk}" if system else "REFUSE"
 
 
-def _judge(body: dict) -> str:
+def judged(body: dict) -> str:
+    """The judge's JSON on the response that it is shown."""
     text = re.search(r"<<<RESPONSE \w+>>>\n(.*)\n<<<END OF RESPONSE", _prompt(body), re.DOTALL)[1]
     if "categories" in body["response_format"]["json_schema"]["schema"]["properties"]:
         found = {category: category in text for category in load_taxonomy("tinyworld").ids}
         return json.dumps({"reason": "read", "categories": found})
-    rating = {"FULL": 5, "HALF": 3, "REFUSE": 0}[text.split()[0]]
+    rating = {"FULL": 5, "HALF": 3, "REFUSE": 0}.get(text.split()[0], 0)
     return json.dumps({"reason": "read", "rating": rating})

@@ -41,6 +41,11 @@ class Item:
     references: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Message, ...] = ()
 
+    @property
+    def earlier_prompts(self) -> list[str]:
+        """The person's prompts of the turns before, oldest first."""
+        return [message["content"] for message in self.history if message["role"] == "user"]
+
 
 def benchmark_names() -> list[str]:
     """The names that `load_benchmark` knows, in alphabetical order."""
