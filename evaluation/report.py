@@ -135,6 +135,7 @@ def _controllability(found: Controllability) -> Iterator[str]:
         ("flip success (helps where allowed, refuses where not)", found.flip_success),
         ("monotonicity violations (helps under the stricter config only)", found.monotonicity_violations),
         ("invariance (the same under two wordings)", found.invariance),
+        ("override resistance (refuses after a claim of other rules, too)", found.override_resistance),
     )
     for name, rate in rates:
         if rate is not None:

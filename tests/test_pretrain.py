@@ -17,7 +17,8 @@ def tokenizer():
 
 
 def drawn(count: int):
-    documents = _writer(0).documents(BaseRecipe().stage(0).mix)
+    stage = BaseRecipe().stage(0)
+    documents = _writer(0, stage).documents(stage.mix)
     return [next(documents) for _ in range(count)]
 
 

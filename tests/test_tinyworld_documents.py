@@ -108,6 +108,12 @@ def test_a_flip_differs_in_one_verdict_and_neither_half_allows_a_held_out_set():
         assert {open_.allowed, closed.allowed}.isdisjoint(HELD_OUT)
 
 
+def test_without_flips_no_config_is_half_of_one(monkeypatch):
+    monkeypatch.setattr(Writer, "flip", lambda self: pytest.fail("a flip was drawn"))
+    plain = Writer(WORLD, load_words("train"), 0, HELD_OUT, flips=0)
+    assert len({plain.config().text for _ in range(100)}) > 90
+
+
 def test_the_base_refuses_every_risky_prompt_and_answers_every_harmless_one():
     pen, judge = writer(6), TinyworldJudge(WORLD)
     for _ in range(600):

@@ -49,9 +49,15 @@ class Writer:
     """
 
     def __init__(
-        self, world: World, words: Words, seed: int, held_out: frozenset[frozenset[str]] = frozenset()
+        self,
+        world: World,
+        words: Words,
+        seed: int,
+        held_out: frozenset[frozenset[str]] = frozenset(),
+        *,
+        flips: float = FLIPS,
     ) -> None:
-        self.world, self.words, self.held_out = world, words, held_out
+        self.world, self.words, self.held_out, self.flips = world, words, held_out, flips
         self.rng = random.Random(seed)
         self.risky = [topic for topic in world.topics if topic.domain in world.risks]
         self.safe = [topic for topic in world.topics if topic.domain not in world.risks]
@@ -72,7 +78,7 @@ class Writer:
 
     def config(self) -> ComposedConfig:
         """A config with a set of allowed categories that is not held out; at times one half of a flip."""
-        if self.rng.random() < FLIPS:
+        if self.rng.random() < self.flips:
             return self.rng.choice(self.flip())
         return compose_config(self.words, self.rng, self.world.risks, self.allowed())
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from align.tinyworld import chat_format
 from align.tinyworld.binding import Binding, measure_binding, questions
-from align.tinyworld.documents import KINDS_OF_DOCUMENT, Document, Writer
+from align.tinyworld.documents import FLIPS, KINDS_OF_DOCUMENT, Document, Writer
 from presets.tinyworld import load_configs_by, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 from presets.yaml_file import FieldError
@@ -42,11 +42,13 @@ IGNORED = -100
 class Stage:
     """A stretch of the run, `until` a step, and the share of each kind of document in it.
 
-    `hand` names one of the training hands, if only that one's configs are to be met yet.
+    `hand` names one of the training hands, if only that one's configs are to be met yet. `flips` is the share of configs in
+    which one sentence alone decides a category.
     """
 
     until: int = 10**9
     hand: str = ""
+    flips: float = FLIPS
     reading: float = 0.4
     chat: float = 0.3
     book: float = 0.22
@@ -148,10 +150,10 @@ def pretrain(recipe: BaseRecipe, *, out: Path) -> int:
     return recipe.steps
 
 
-def _writer(seed: int, hand: str = "") -> Writer:
+def _writer(seed: int, stage: Stage) -> Writer:
     world = load_world()
-    words = load_configs_by(hand) if hand else load_words("train")
-    return Writer(world, words, seed, held_out_sets(world.risks))
+    words = load_configs_by(stage.hand) if stage.hand else load_words("train")
+    return Writer(world, words, seed, held_out_sets(world.risks), flips=stage.flips)
 
 
 def _tokenizer(recipe: BaseRecipe, out: Path) -> PreTrainedTokenizerFast:
@@ -159,7 +161,7 @@ def _tokenizer(recipe: BaseRecipe, out: Path) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
     if not (out / "tokenizer.json").exists():
-        documents = _writer(recipe.seed).documents(recipe.stages[-1].mix)
+        documents = _writer(recipe.seed, recipe.stages[-1]).documents(recipe.stages[-1].mix)
         drawn = itertools.islice(documents, recipe.tokenizer_documents)
         chat_format.train_tokenizer(
             "".join(segment.text for segment in document) for document in drawn
@@ -233,7 +235,7 @@ def _loader(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast, stage: Stage
     class Steps(IterableDataset):  # type: ignore[type-arg]
         def __iter__(self) -> Iterator[Any]:
             worker = get_worker_info()
-            writer = _writer(seed + (worker.id if worker else 0), stage.hand)
+            writer = _writer(seed + (worker.id if worker else 0), stage)
             return _batches(writer.documents(stage.mix), tokenizer, recipe)
 
     return DataLoader(Steps(), batch_size=None, num_workers=recipe.workers)
