@@ -1,7 +1,7 @@
 """Cascade: a judge reads each finished response and puts a refusal in the place of one that breaks the config.
 
 A baseline of the paper (CoSA section 6). Filtered by the very judge that scores the run it is Cascade-Oracle, a bound:
-no answer of it can be found to break its config.
+as long as that says the same twice, no answer of it breaks its config.
 """
 
 from __future__ import annotations
