@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evaluation.json_lines import JsonLinesError, read_json_lines
+
 
 class RowError(ValueError):
     """A row that cannot be used. The message names the file, the line, and what is wrong with it."""
@@ -30,15 +32,13 @@ def read_rows(path: Path, *, needed: Iterable[str] = ()) -> Iterator[dict[str, A
     if not path.is_file():
         raise RowError(f"{path}: there is no such file; run the step that writes it first")
     fields = tuple(needed)
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise RowError(f"{path}: line {number}: is not JSON ({error.msg} at column {error.colno})") from error
+    try:
+        for number, row in read_json_lines(path):
             if not isinstance(row, dict):
                 raise RowError(f"{path}: line {number}: is a {type(row).__name__}; an object is needed")
             for field in fields:
                 if field not in row:
                     raise RowError(f"{path}: line {number}: {field}: is missing")
             yield row
+    except JsonLinesError as error:
+        raise RowError(str(error)) from error
