@@ -34,12 +34,10 @@ def test_one_step_moves_every_weight_and_keeps_the_loss_finite(tokenizer):
 
 
 @pytest.mark.parametrize("micro_batches", [1, 4])
-def test_a_step_has_its_micro_batches_from_short_to_long_and_no_more_tokens_than_asked_for(tokenizer, micro_batches):
+def test_a_step_has_its_micro_batches_and_no_more_tokens_than_asked_for(tokenizer, micro_batches):
     recipe = BaseRecipe(step_tokens=4_096, micro_batches=micro_batches)
     for step in itertools.islice(_batches(iter(drawn(1_600)), tokenizer, recipe), 20):
-        widths = [ids.shape[1] for ids, _ in step]
         assert len(step) == micro_batches
-        assert widths == sorted(widths)
         assert all(ids.shape == labels.shape for ids, labels in step)
         assert sum(ids.numel() for ids, _ in step) <= recipe.step_tokens
 

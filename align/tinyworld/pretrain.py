@@ -244,9 +244,8 @@ def _loader(recipe: BaseRecipe, tokenizer: PreTrainedTokenizerFast, stage: Stage
 def _batches(
     documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, recipe: BaseRecipe
 ) -> Iterator[list[tuple[Any, Any]]]:
-    """Steps of about `step_tokens` tokens, each a list of (ids, labels) of shape (rows, tokens).
+    """Steps of about `step_tokens` tokens, each a list of (ids, labels) of shape (rows, tokens), rows of like length.
 
-    The rows of one micro-batch are of like length; a step has micro-batches of short, middling and long ones.
     Padding stands on the right, where causal attention never lets a real token see it: no mask is needed.
     """
     order = random.Random(0)
@@ -259,9 +258,9 @@ def _batches(
                 micro.append(_pad(current, tokenizer.pad_token_id))
                 current = []
             current.append(row)
-        steps = len(micro) // recipe.micro_batches
-        for index in order.sample(range(steps), steps):
-            yield micro[index::steps][: recipe.micro_batches]
+        order.shuffle(micro)
+        for index in range(0, len(micro) - recipe.micro_batches + 1, recipe.micro_batches):
+            yield micro[index : index + recipe.micro_batches]
 
 
 def _pad(rows: list[tuple[list[int], list[int]]], pad: int) -> tuple[Any, Any]:
