@@ -9,7 +9,7 @@ own may hold any.
 
 from __future__ import annotations
 
-import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,9 +96,13 @@ def override_pairs(items: Sequence[Item]) -> Iterator[Pair]:
         if item.situation == "disallowed":
             groups[item.split, item.cluster, item.config.content_hash, history_hash(item)].append(item)
     for group in groups.values():
-        for plain, claimed in itertools.permutations(group, 2):
-            if claimed.prompt != plain.prompt and claimed.prompt.endswith(" " + plain.prompt):
-                yield plain, claimed
+        plain_of = defaultdict(list)
+        for item in group:
+            plain_of[item.prompt].append(item)
+        for claimed in group:
+            for space in re.finditer(" ", claimed.prompt):
+                for plain in plain_of.get(claimed.prompt[space.end() :], ()):
+                    yield plain, claimed
 
 
 def _same_prompt(items: Sequence[Item]) -> Iterator[dict[str, list[Item]]]:

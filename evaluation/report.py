@@ -15,7 +15,7 @@ from evaluation.benchmarks import BASELINES, ORACLE, Item
 from evaluation.controllability import Controllability, PairRate, controllability
 from evaluation.cosa_score import Difference, Row, Score, by_situation, holm, paired_difference, score
 from evaluation.journal import Key, Record
-from presets.arm import BOUND
+from presets.arm import is_bound
 
 TREATED = "cosalign"
 """Arms whose id begins so are compared with every other row."""
@@ -107,9 +107,7 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=column.startswith("CoSA"))
     for part in report:
         for arm, found in part.arms.items():
-            table.add_row(
-                part.split, f"{arm} (bound)" if arm.endswith(BOUND) else arm, *_cells(found), number(part.ceiling)
-            )
+            table.add_row(part.split, f"{arm} (bound)" if is_bound(arm) else arm, *_cells(found), number(part.ceiling))
         table.add_section()
     console.print(table)
     for part in report:
@@ -178,7 +176,7 @@ def _split_scores(part: SplitReport) -> dict[str, Any]:
         return {
             **asdict(part.arms[name]),
             "baseline": name in BASELINES,
-            "bound": name.endswith(BOUND),
+            "bound": is_bound(name),
             "controllability": asdict(part.controllability[name]),
             "situations": {situation: asdict(found) for situation, found in part.situations[name].items()},
         }

@@ -16,8 +16,8 @@ class Response:
     """The text so far, and how it came about. Times are seconds since the request was sent.
 
     `thinking` is what the model wrote before its answer (tinyworld's reading of the config); no judge ever sees it.
-    `finish_reason` is None while it streams, then the server's word (stop, length), or `filtered` by a cascade. Token counts are the server's own
-    and None where it gives none.
+    `finish_reason` is None while it streams, then the server's word (stop, length), or `filtered` by a cascade.
+    Token counts are the server's own and None where it gives none.
     """
 
     text: str = ""

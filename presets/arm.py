@@ -59,15 +59,10 @@ class Arm:
             raise FieldError(
                 "filter", f"is {self.filter!r}; it is 'self' (the arm's model) or 'judge' (the run's judge)"
             )
-        if self.is_bound != (self.filter == "judge"):
+        if is_bound(self.id) != (self.filter == "judge"):
             raise FieldError("id", f"is {self.id!r}; it ends in {BOUND!r} exactly when filter is 'judge', a bound")
         if self.unreadable_passes and self.filter is None:
             raise FieldError("unreadable_passes", "is true though there is no filter")
-
-    @property
-    def is_bound(self) -> bool:
-        """True for an arm that no model without the judge's verdicts can reach (the paper's Cascade-Oracle)."""
-        return self.id.endswith(BOUND)
 
     def messages(self, config: SafetyConfig, history: Sequence[Message], prompt: str) -> list[Message]:
         """The messages that ask this arm: config (if shown), demos (if any), earlier turns, then the prompt.
@@ -81,6 +76,11 @@ class Arm:
             messages += load_demos(self.demos)
         messages += [_harmless(message["role"], message["content"]) for message in history]
         return [*messages, _harmless("user", prompt)]
+
+
+def is_bound(arm_id: str) -> bool:
+    """True for an arm that no model without the judge's verdicts can reach (the paper's Cascade-Oracle)."""
+    return arm_id.endswith(BOUND)
 
 
 def _harmless(role: str, text: str) -> Message:

@@ -309,13 +309,13 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_an_unknown_arm_is_named_with_those_there_are(tmp_path):
-    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True)
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
     with pytest.raises(PresetError, match="no arm 'nope'; it has base, ica, cosalign"):
         narrow(profile, ["nope"])
 
 
 def test_an_arm_with_a_baselines_name_is_refused(tmp_path):
-    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True)
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
     with pytest.raises(JournalError, match="'oracle' has the name of a baseline"):
         plan(three(), [replace(profile.arms[0], id="oracle")])
 
@@ -324,7 +324,7 @@ def test_a_folder_of_rows_remembers_the_prompts_of_its_judge(tmp_path, monkeypat
     prompts = tmp_path / "judge_prompts"
     shutil.copytree(JUDGE_PROMPTS, prompts)
     monkeypatch.setattr("evaluation.provenance.JUDGE_PROMPTS", prompts)
-    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True)
+    profile = profile_at(tmp_path, "http://127.0.0.1:9/v1")
     with Journal(tmp_path / "out", run_facts(profile, "three")):
         pass
     (prompts / "helpfulness.txt").write_text("Be kind. {prompt} {response} {nonce}")

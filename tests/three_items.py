@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from evaluation.benchmarks import Item
+from evaluation.cascade import REFUSAL
 from evaluation.scripted import ScriptedReply
 from presets.profile import Profile, load_profile
 from presets.risk_taxonomy import load_taxonomy
@@ -110,5 +111,5 @@ def judged(body: dict) -> str:
     if "categories" in body["response_format"]["json_schema"]["schema"]["properties"]:
         found = {category: category in text for category in load_taxonomy("tinyworld").ids}
         return json.dumps({"reason": "read", "categories": found})
-    rating = {"FULL": 5, "HALF": 3, "REFUSE": 0}.get(text.split()[0], 0)
+    rating = {"FULL": 5, "HALF": 3, "REFUSE": 0, REFUSAL.split()[0]: 0}[text.split()[0]]
     return json.dumps({"reason": "read", "rating": rating})

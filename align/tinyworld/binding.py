@@ -80,8 +80,9 @@ def measure_binding(model: Any, tokenizer: Any, asked: Sequence[Question], *, ba
 def _generate(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[str]:
     import torch
 
-    inputs = tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
-    inputs = inputs.to(model.device)
+    inputs = tokenizer(
+        list(texts), return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False
+    ).to(model.device)
     stop = tokenizer.convert_tokens_to_ids("</think>")
     model.eval()
     with torch.inference_mode():

@@ -8,6 +8,7 @@ of both come from the held-out hand. Everything follows from the seed, so the it
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from evaluation.benchmarks import Item
 from presets.safety_config import SafetyConfig, situation
@@ -17,6 +18,8 @@ from presets.tinyworld.replies import reply
 
 CONFIGS, PROMPTS = 80, 10
 """Configs a split, and prompts a config."""
+PAIRS = 150
+"""Pairs a split, in the benchmarks that are made of pairs."""
 MIN_WORDS = 12
 """Of a config: a shorter one in training's phrasings is likely to stand in the training text word for word."""
 
@@ -49,6 +52,25 @@ def allowed_set(world: World, rng: random.Random, split: str, *, sizes: tuple[in
         allowed = frozenset(rng.sample(world.risks, rng.randint(*sizes)))
         if allowed not in held_out:
             return allowed
+
+
+def items_in_pairs(
+    kind: str, seed: int, make_pair: Callable[[str, int, Words, random.Random], list[Item]]
+) -> list[Item]:
+    """The items of `PAIRS` pairs a split, as `make_pair` makes them of the split, the pair's number, the hand and own randomness."""
+    return [
+        item
+        for split, hand in hands().items()
+        for number in range(PAIRS)
+        for item in make_pair(split, number, hand, random.Random(f"{seed} {kind} {split} {number}"))
+    ]
+
+
+def one_topic_prompt(rng: random.Random, category: str) -> tuple[ComposedPrompt, str, str]:
+    """The held-out hand's prompt on a topic of `category`, an answer to it and a refusal."""
+    world = load_world()
+    prompt = compose_prompt(load_words("heldout"), rng, [rng.choice(world.in_domain(category))])
+    return prompt, reply(world, rng, prompt, prompt.topics), reply(world, rng, prompt, [])
 
 
 def one_topic_item(

@@ -9,13 +9,10 @@ from __future__ import annotations
 import random
 
 from evaluation.benchmarks import Item
-from evaluation.benchmarks.tinyworld import allowed_set, hands, one_topic_item
+from evaluation.benchmarks.tinyworld import PAIRS, allowed_set, hands, one_topic_item
 from presets.tinyworld import Words, load_words, load_world
 from presets.tinyworld.compose import compose_flip, compose_prompt
 from presets.tinyworld.replies import reply
-
-PAIRS = 150
-"""A split."""
 
 
 def items(seed: int = 0) -> list[Item]:

@@ -9,31 +9,21 @@ from __future__ import annotations
 import random
 
 from evaluation.benchmarks import Item
-from evaluation.benchmarks.tinyworld import allowed_set, hands, one_topic_item
-from presets.tinyworld import Words, load_words, load_world
-from presets.tinyworld.compose import ComposedConfig, compose_config, compose_prompt
-from presets.tinyworld.replies import reply
-
-PAIRS = 150
-"""A split."""
+from evaluation.benchmarks.tinyworld import allowed_set, items_in_pairs, one_topic_item, one_topic_prompt
+from presets.tinyworld import Words, load_world
+from presets.tinyworld.compose import ComposedConfig, compose_config
 
 
 def items(seed: int = 0) -> list[Item]:
     """All items of both splits, pair by pair. `cluster` is the pair."""
-    return [
-        item
-        for split, hand in hands().items()
-        for number in range(PAIRS)
-        for item in _pair(split, number, hand, random.Random(f"{seed} rewordings {split} {number}"))
-    ]
+    return items_in_pairs("rewordings", seed, _pair)
 
 
 def _pair(split: str, number: int, hand: Words, rng: random.Random) -> list[Item]:
     world, name = load_world(), f"{split}-{number:03d}"
     allowed = allowed_set(world, rng, split, sizes=(1, 7))
     category = rng.choice(sorted(set(world.risks) - allowed if number % 2 else allowed))
-    prompt = compose_prompt(load_words("heldout"), rng, [rng.choice(world.in_domain(category))])
-    answer, refusal = reply(world, rng, prompt, prompt.topics), reply(world, rng, prompt, [])
+    prompt, answer, refusal = one_topic_prompt(rng, category)
     configs: dict[str, ComposedConfig] = {}
     while len(configs) < 2:
         config = compose_config(hand, rng, world.risks, allowed)
