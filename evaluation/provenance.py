@@ -74,7 +74,11 @@ def arm_facts(arm: Arm, server: Server) -> dict[str, Any]:
         "shows_config": arm.shows_config,
         "demos": _demos_hash(arm),
         "weights": weights(server, arm.model),
-        **({"filter": arm.filter, "unreadable_passes": arm.unreadable_passes} if arm.filter else {}),
+        **(
+            {"filter": arm.filter, "unreadable_passes": arm.unreadable_passes, "best_of": arm.best_of}
+            if arm.filter
+            else {}
+        ),
     }
 
 

@@ -23,7 +23,7 @@ from evaluation.provenance import arm_facts, judge_facts
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
 from presets.arm import Arm
-from presets.profile import Profile
+from presets.profile import Profile, Sampling
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SYSTEM_PROMPT_VERSION
 
@@ -32,6 +32,9 @@ CONCURRENCY = 32
 
 RETRY_DELAYS_S = (1.0, 5.0, 20.0, 40.0)
 """Waits between attempts. Together they outlast the restart of a vLLM server that died."""
+
+BEST_OF_TEMPERATURE = 1.0
+"""At which best-of-n draws all responses but the first where the profile is greedy: else they would all be the same."""
 
 MAX_REFUSED = 5
 """So many requests of one arm refused in a row (an unknown model, a wrong key) end the run."""
@@ -192,11 +195,18 @@ class Asker:
             return Response(text=job.reply, finish_reason="stop")
         if earlier is not None and not earlier.error:
             return earlier.response
-        response = await self._ask(job)
+        responses = [await self._ask(job, sampling) for sampling in self._draws(self._profile.arm(job.arm))]
         cascade = self._cascades.get(job.arm)
-        return response if cascade is None else await cascade.filtered(job.item, response)
+        return responses[0] if cascade is None else await cascade.best(job.item, responses)
 
-    async def _ask(self, job: Job) -> Response:
+    def _draws(self, arm: Arm) -> Iterator[Sampling]:
+        """How each response to a prompt is drawn: the first as every arm's is, more of them at a temperature above 0."""
+        yield self._profile.sampling
+        for index in range(1, arm.best_of):
+            warm = self._profile.sampling.temperature or BEST_OF_TEMPERATURE
+            yield replace(self._profile.sampling, temperature=warm, seed=self._profile.sampling.seed + index)
+
+    async def _ask(self, job: Job, sampling: Sampling) -> Response:
         """Ask the job's arm, again after a while when the fault may pass.
 
         Raises `EndpointError` when this one request is refused, `RunError` when there is no sense in going on.
@@ -205,7 +215,7 @@ class Asker:
         messages = arm.messages(job.item.config, job.item.history, job.item.prompt)
         for delay in (*self._retry_delays_s, None):
             try:
-                response = await self._endpoints[arm.server].complete(arm.model, messages, self._profile.sampling)
+                response = await self._endpoints[arm.server].complete(arm.model, messages, sampling)
             except EndpointError as error:
                 if not error.retryable:
                     self._count_refusal(arm.id, error)

@@ -36,7 +36,8 @@ class Arm:
 
     With `filter` it is a cascade, for evaluation only: a response that breaks the config becomes a refusal. "self" lets
     the arm's own model find that out, "judge" the run's judge; that makes a bound, and the id must end in "-oracle".
-    `unreadable_passes` says whether a response passes that the filter has no verdict on.
+    `unreadable_passes` says whether a response passes that the filter has no verdict on. With `best_of` n the filter reads
+    n responses and takes the most helpful of those that obey the config (compliance-first best-of-n).
     """
 
     id: str
@@ -48,6 +49,7 @@ class Arm:
     demos: str | None = None
     filter: str | None = None
     unreadable_passes: bool = False
+    best_of: int = 1
 
     def __post_init__(self) -> None:
         require_id("id", self.id)
@@ -63,6 +65,10 @@ class Arm:
             raise FieldError("id", f"is {self.id!r}; it ends in {BOUND!r} exactly when filter is 'judge', a bound")
         if self.unreadable_passes and self.filter is None:
             raise FieldError("unreadable_passes", "is true though there is no filter")
+        if self.best_of < 1:
+            raise FieldError("best_of", f"is {self.best_of}; at least one response is needed")
+        if self.best_of > 1 and self.filter is None:
+            raise FieldError("best_of", f"is {self.best_of} though there is no filter to choose with")
 
     def messages(self, config: SafetyConfig, history: Sequence[Message], prompt: str) -> list[Message]:
         """The messages that ask this arm: config (if shown), demos (if any), earlier turns, then the prompt.

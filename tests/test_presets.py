@@ -411,6 +411,18 @@ ACCIDENTS += [
     ),
     pytest.param(
         load_profile,
+        PROFILE.replace("model: base}", "model: base, best_of: 4}"),
+        "arms[0].best_of: is 4 though there is no filter",
+        id="best-of-without-a-filter",
+    ),
+    pytest.param(
+        load_profile,
+        PROFILE.replace("model: base}", "model: base, filter: self, best_of: 0}"),
+        "arms[0].best_of: is 0; at least one response",
+        id="best-of-none",
+    ),
+    pytest.param(
+        load_profile,
         PROFILE.replace("model: base}", "model: base, filter: self}") + "page_arms: [base]\n",
         "page_arms: 'base' has a filter",
         id="filter-on-the-page",

@@ -128,6 +128,29 @@ def test_a_response_that_the_filter_cannot_read_passes_only_where_the_arm_says_s
     assert said["b", "cascade"] == text
 
 
+@pytest.mark.parametrize(
+    ("drawn", "chosen"),
+    [
+        (("FULL alcohol", "HALF gambling", "FULL gambling", "REFUSE"), "FULL gambling"),
+        (("HALF gambling", "HALF gambling again", "REFUSE", "FULL alcohol"), "HALF gambling"),
+        (("FULL alcohol", "HALF alcohol", "FULL insults", "HALF privacy"), REFUSAL),
+    ],
+)
+def test_best_of_n_takes_the_most_helpful_of_those_that_obey(tmp_path, drawn, chosen):
+    def script(body: dict) -> ScriptedReply:
+        return ScriptedReply(judged(body) if "response_format" in body else drawn[body["seed"]])
+
+    with ScriptedServer(script) as server:
+        profile = narrow(profile_at(tmp_path, server.base_url, cascades=True), ["cascade"])
+        profile = replace(profile, arms=(replace(profile.arms[0], best_of=4),))
+        with Journal(tmp_path / "out", run_facts(profile, "three")) as journal:
+            serving = Serving(profile, log_folder=tmp_path / "logs")
+            asyncio.run(run_jobs(profile, serving, journal, plan(three()[:1], profile.arms), retry_delays_s=()))
+        asked = [(body["seed"], body["temperature"]) for body in server.requests if "response_format" not in body]
+    assert asked == [(0, 0.0), (1, 1.0), (2, 1.0), (3, 1.0)], "the first is the arm's own answer"
+    assert {line["arm"]: line["response"]["text"] for line in lines(tmp_path)}["cascade"] == chosen
+
+
 def test_a_run_with_another_filter_is_another_run(tmp_path):
     profile = narrow(profile_at(tmp_path, "http://127.0.0.1:9/v1", cascades=True), ["cascade"])
     lenient = replace(profile, arms=(replace(profile.arms[0], unreadable_passes=True),))
