@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from evaluation.judge import open_judge
 from evaluation.judged_rows import RowsError, read_judged_rows
 from evaluation.judgement import Judgement
 from evaluation.report import SplitReport, build_report, print_report, write_scores
+from evaluation.report_files import write_report_files
 from evaluation.response import Response
 from evaluation.run import Job, RunError, narrow, plan, run_facts, run_jobs, unfinished
 from evaluation.serving import Serving, ServingError, attest_servers, open_endpoint
@@ -56,6 +58,7 @@ class Reply:
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out the command line and return the exit code."""
     arguments = _parser().parse_args(argv)
+    arguments.typed = shlex.join(["python", "-m", "evaluation", *(sys.argv[1:] if argv is None else argv)])
     try:
         return arguments.command(arguments)
     except (UsageError, PresetError, BenchmarkError, JournalError, RowsError) as error:
@@ -101,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Measure the arms; print the table, write `scores.json`. Returns the exit code."""
+    """Measure the arms; print the table, write `scores.json` and the report's files. Returns the exit code."""
     profile = _run_profile(arguments)
     items = load_benchmark(arguments.benchmark, limit=arguments.limit, taxonomy=profile.taxonomy)
     for item in items:
@@ -122,6 +125,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             decisions.print_findings(found, console)
             more = {"visitors": decisions.as_json(found)}
         write_scores(arguments.out / "scores.json", report, facts, **more)
+        write_report_files(arguments.out, report, items, journal.records, facts, arguments.typed)
         return _verdict_on(report, journal, jobs, items)
 
 

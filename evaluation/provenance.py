@@ -52,7 +52,7 @@ def _record(arm: Arm, server: Server) -> ArmRecord:
     if not server.is_local:
         return ArmRecord(**identity, **shown)
     adapter = server.adapters.get(arm.model)
-    engine = _versions(ENGINES)
+    engine = versions(ENGINES)
     return ArmRecord(
         **identity,
         **shown,
@@ -63,7 +63,7 @@ def _record(arm: Arm, server: Server) -> ArmRecord:
         adapter_hash=_weights_hash(server, adapter),
         engine=next(iter(engine), None),
         engine_version=next(iter(engine.values()), None),
-        library_versions=_versions(LIBRARIES),
+        library_versions=versions(LIBRARIES),
     )
 
 
@@ -124,12 +124,12 @@ def _demos_hash(arm: Arm) -> str | None:
     return None if arm.demos is None else demos_hash(arm.demos)
 
 
-def _versions(packages: Iterable[str]) -> dict[str, str]:
+def versions(packages: Iterable[str]) -> dict[str, str]:
     """The installed version of each of these packages; those that are not installed are left out."""
-    versions = {}
+    found = {}
     for package in packages:
         try:
-            versions[package] = metadata.version(package)
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return found

@@ -107,18 +107,27 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
         table.add_column(column, justify="right", no_wrap=column.startswith("CoSA"))
     for part in report:
         for arm, found in part.arms.items():
-            table.add_row(part.split, f"{arm} (bound)" if is_bound(arm) else arm, *_cells(found), number(part.ceiling))
+            table.add_row(part.split, shown_name(arm), *_cells(found), number(part.ceiling))
         table.add_section()
     console.print(table)
     for part in report:
         for comparison in part.comparisons:
-            found = comparison.difference
-            line = f"{part.split}: {comparison.arm} minus {comparison.minus}: "
-            line += f"{interval(found.mean, found.ci_low, found.ci_high)}, n {found.n}, {_p(comparison.p_holm)}"
-            console.print(line, markup=False)
+            console.print(f"{part.split}: {comparison_line(comparison)}", markup=False)
         for arm, found in part.controllability.items():
-            for line in _controllability(found):
+            for line in controllability_lines(found):
                 console.print(f"{part.split}: {arm}: {line}", markup=False)
+
+
+def shown_name(arm: str) -> str:
+    """An arm's or a baseline's id; what is a bound says so."""
+    return f"{arm} (bound)" if is_bound(arm) else arm
+
+
+def comparison_line(comparison: Comparison) -> str:
+    """A paired difference in one line."""
+    found = comparison.difference
+    words = f"{comparison.arm} minus {comparison.minus}: {interval(found.mean, found.ci_low, found.ci_high)}"
+    return f"{words}, n {found.n}, {_p(comparison.p_holm)}"
 
 
 def _p(value: float | None) -> str:
@@ -128,7 +137,8 @@ def _p(value: float | None) -> str:
     return "p (Holm) < 0.001" if value < 0.001 else f"p (Holm) {value:.3f}"
 
 
-def _controllability(found: Controllability) -> Iterator[str]:
+def controllability_lines(found: Controllability) -> Iterator[str]:
+    """The rates over pairs, one line each, those that there are."""
     rates: tuple[tuple[str, PairRate | None], ...] = (
         ("flip success (helps where allowed, refuses where not)", found.flip_success),
         ("monotonicity violations (helps under the stricter config only)", found.monotonicity_violations),

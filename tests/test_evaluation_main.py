@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -151,7 +152,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path, three, capsys):
+def test_a_killed_run_goes_on_asks_nothing_twice_and_ends_with_the_same_files(tmp_path, three, capsys):
     """The fifth request to an arm never gets its answer: the process is killed while it waits."""
     waiting = threading.Event()
 
@@ -175,8 +176,17 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path, three, capsys):
     with ScriptedServer(play) as server:
         assert main(run_arguments(tmp_path, server.base_url, three)) == 0
         assert len(asked(server.requests)) == 9 - len(kept)
-    found = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert found["splits"]["seen"]["arms"]["cosalign"]["n"] == 2
+    resumed = results_in(tmp_path / "out")
+    assert json.loads(resumed["scores.json"])["splits"]["seen"]["arms"]["cosalign"]["n"] == 2
+    shutil.rmtree(tmp_path / "out")
+    with ScriptedServer(play) as server:
+        assert main(run_arguments(tmp_path, server.base_url, three)) == 0
+    assert results_in(tmp_path / "out") == resumed
+
+
+def results_in(folder: Path) -> dict[str, bytes]:
+    """What a run adds up to. Its rows stand in the order in which answers came, which differs from run to run."""
+    return {name: (folder / name).read_bytes() for name in ("scores.json", "report.md", "report.html")}
 
 
 def test_chat_prints_one_json_object(tmp_path, capsys):
