@@ -80,9 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="ask arms a benchmark, judge the responses, print one table")
     run.set_defaults(command=run_command)
     run.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
-    run.add_argument("--benchmark", required=True, help="a benchmark's name, or a .jsonl file of one's own")
+    run.add_argument("--benchmark", required=True, help="names, or .jsonl files of one's own, with commas between them")
     run.add_argument("--arms", help="arm ids with commas between them (default: all of the profile)")
-    run.add_argument("--out", required=True, type=Path, help="folder for rows and scores; a stopped run goes on there")
+    run.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        help="folder for rows and scores, with one in it for each of several benchmarks; a stopped run goes on there",
+    )
     run.add_argument("--limit", type=int, help="at most so many items of each split")
     run.add_argument("--seed", type=int, help="of sampling and bootstrap (default: the profile's)")
     scoring = commands.add_parser("score", help="score a file of judged responses; needs no model")
@@ -104,28 +109,43 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Measure the arms; print the table, write `scores.json` and the report's files. Returns the exit code."""
+    """Measure the arms on one benchmark, or on several one after another. Returns the worst exit code of them."""
     profile = _run_profile(arguments)
-    items = load_benchmark(arguments.benchmark, limit=arguments.limit, taxonomy=profile.taxonomy)
-    for item in items:
+    names = list(dict.fromkeys(name.strip() for name in arguments.benchmark.split(",") if name.strip()))
+    if not names:
+        raise UsageError(f"--benchmark is {arguments.benchmark!r}; name at least one")
+    folders = [arguments.out / Path(name).stem for name in names] if len(names) > 1 else [arguments.out]
+    if len(set(folders)) < len(folders):
+        raise UsageError(
+            f"--benchmark is {arguments.benchmark!r}: two of them have one name, and so one folder; run them apart"
+        )
+    # All are read before the first is run: a wrong name must not be found out after an hour.
+    read = [load_benchmark(name, limit=arguments.limit, taxonomy=profile.taxonomy) for name in names]
+    for item in (item for items in read for item in items):
         _check_taxonomy(item.config, profile)
-    facts = run_facts(profile, arguments.benchmark)
+    runs = zip(names, read, folders, strict=True)
+    return max(_run_one(profile, name, items, folder, arguments.typed) for name, items, folder in runs)
+
+
+def _run_one(profile: Profile, benchmark: str, items: Sequence[Item], out: Path, command: str) -> int:
+    """Ask what is missing in `out`; print the table, write `scores.json` and the report's files there."""
+    facts = run_facts(profile, benchmark)
     jobs = plan(items, profile.arms)
-    with Journal(arguments.out, facts) as journal:
+    with Journal(out, facts) as journal:
         if todo := unfinished(jobs, journal):
-            _answer(profile, journal, todo, done=len(jobs) - len(todo), log_folder=arguments.out / "logs")
+            _answer(profile, journal, todo, done=len(jobs) - len(todo), log_folder=out / "logs")
         report = build_report(items, journal.records, [arm.id for arm in profile.arms], seed=profile.sampling.seed)
         console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
         print_report(report, console)
         more = {}
-        if arguments.benchmark == visitors.SPLIT:
+        if benchmark == visitors.SPLIT:
             found = decisions.findings_by_arm(
                 items, journal.records, [arm.id for arm in profile.arms], seed=profile.sampling.seed
             )
             decisions.print_findings(found, console)
             more = {"visitors": decisions.as_json(found)}
-        write_scores(arguments.out / "scores.json", report, facts, **more)
-        write_report_files(arguments.out, report, items, journal.records, facts, arguments.typed)
+        write_scores(out / "scores.json", report, facts, **more)
+        write_report_files(out, report, items, journal.records, facts, command)
         return _verdict_on(report, journal, jobs, items)
 
 

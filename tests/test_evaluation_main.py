@@ -184,6 +184,24 @@ def test_a_killed_run_goes_on_asks_nothing_twice_and_ends_with_the_same_files(tm
     assert results_in(tmp_path / "out") == resumed
 
 
+def test_several_benchmarks_run_one_after_another_each_in_its_folder(tmp_path, three, monkeypatch):
+    (tmp_path / "other_three.py").write_text(MODULE)
+    with ScriptedServer(play) as server:
+        assert main(run_arguments(tmp_path, server.base_url, f"{three}, other-three")) == 0
+    assert results_in(tmp_path / "out" / three)["scores.json"]
+    assert json.loads(results_in(tmp_path / "out" / "other-three")["scores.json"])["run"]["benchmark"] == "other-three"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(",nowhere", "there is no benchmark 'nowhere'"), (",a/mine.jsonl,b/mine.jsonl", "one name, and so one folder")],
+)
+def test_of_several_benchmarks_a_wrong_one_is_said_before_the_first_is_run(tmp_path, three, capsys, more, words):
+    assert main(run_arguments(tmp_path, nobody(), three + more)) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def results_in(folder: Path) -> dict[str, bytes]:
     """What a run adds up to. Its rows stand in the order in which answers came, which differs from run to run."""
     return {name: (folder / name).read_bytes() for name in ("scores.json", "report.md", "report.html")}
