@@ -1,4 +1,5 @@
-"""`python -m evaluation run` measures arms on a benchmark; `score` scores judged responses; `chat` asks one arm one thing.
+"""`python -m evaluation run` measures arms on a benchmark; `rejudge` lets another judge read a run's responses; `score`
+scores judged responses; `chat` asks one arm one thing.
 
 Exit codes: 0 done, 1 a server failed (what was computed stays), 2 the command cannot be carried out as given.
 """
@@ -21,12 +22,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from evaluation import decisions, score_report
-from evaluation.benchmarks import BenchmarkError, Item, load_benchmark, visitors
+from evaluation.benchmarks import BASELINES, ORACLE, BenchmarkError, Item, load_benchmark, visitors
 from evaluation.endpoint import EndpointError
-from evaluation.journal import Journal, JournalError
+from evaluation.journal import JUDGEMENTS, RUN, Journal, JournalError, Key
 from evaluation.judge import open_judge
 from evaluation.judged_rows import RowsError, read_judged_rows
 from evaluation.judgement import Judgement
+from evaluation.provenance import judge_facts
 from evaluation.report import SplitReport, build_report, print_report, write_scores
 from evaluation.report_files import write_report_files
 from evaluation.response import Response
@@ -76,7 +78,7 @@ def _complain(message: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m evaluation", description="Measure controllable safety.")
-    commands = parser.add_subparsers(required=True, metavar="run|score|chat")
+    commands = parser.add_subparsers(required=True, metavar="run|rejudge|score|chat")
     run = commands.add_parser("run", help="ask arms a benchmark, judge the responses, print one table")
     run.set_defaults(command=run_command)
     run.add_argument("--profile", required=True, help="a profile's id, or a YAML file")
@@ -90,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--limit", type=int, help="at most so many items of each split")
     run.add_argument("--seed", type=int, help="of sampling and bootstrap (default: the profile's)")
+    again = commands.add_parser("rejudge", help="judge a finished run's responses with another profile's judge")
+    again.set_defaults(command=rejudge_command)
+    again.add_argument("--run", required=True, type=Path, help="the --out folder of a run; it is only read")
+    again.add_argument("--profile", required=True, help="whose judge: a profile's id, or a YAML file")
+    again.add_argument(
+        "--out", required=True, type=Path, help="folder for the new verdicts; a stopped one goes on there"
+    )
     scoring = commands.add_parser("score", help="score a file of judged responses; needs no model")
     scoring.set_defaults(command=score_command)
     scoring.add_argument("--judgements", required=True, type=Path, help="JSON lines, one judged response each")
@@ -146,6 +155,35 @@ def _run_one(profile: Profile, benchmark: str, items: Sequence[Item], out: Path,
             more = {"visitors": decisions.as_json(found)}
         write_scores(out / "scores.json", report, facts, **more)
         write_report_files(out, report, items, journal.records, facts, command)
+        return _verdict_on(report, journal, jobs, items)
+
+
+def rejudge_command(arguments: argparse.Namespace) -> int:
+    """Judge the responses of a run again, into another folder. Returns the exit code."""
+    profile = load_profile(arguments.profile)
+    # No arm is asked anything, but a profile has one; where it can be, one on the server that the judge needs anyway.
+    profile = narrow(profile, [min(profile.arms, key=lambda arm: arm.server != profile.judge.server).id])
+    if not all((arguments.run / name).is_file() for name in (JUDGEMENTS, RUN)):
+        raise UsageError(f"{arguments.run}: holds no run; give the --out folder of `python -m evaluation run`")
+    if arguments.out.resolve() == arguments.run.resolve():
+        raise UsageError(f"--out is {arguments.out}, the run itself; its verdicts would be lost")
+    with Journal(arguments.run, {}) as journal:
+        facts, found = journal.facts, dict(journal.records)
+    items = load_benchmark(facts["benchmark"], taxonomy=profile.taxonomy)
+    arms = list(dict.fromkeys(key.arm for key in found))
+    jobs = [Job(item, arm) for item in items for arm in arms if Key(item.id, arm) in found]
+    with Journal(arguments.out, {**facts, "judge": judge_facts(profile)}) as journal:
+        for job in jobs:
+            record = found[job.key]
+            if job.key not in journal.records and not record.error:
+                journal.append(replace(record, judgement=Judgement("", unscored="not judged again yet")))
+        jobs = [job for job in jobs if job.key in journal.records]
+        if todo := unfinished(jobs, journal):
+            _answer(profile, journal, todo, done=len(jobs) - len(todo), log_folder=arguments.out / "logs")
+        asked = [arm for arm in arms if arm not in (*BASELINES, ORACLE)]
+        report = build_report(items, journal.records, asked, seed=facts["sampling"]["seed"])
+        print_report(report, Console(width=None if sys.stdout.isatty() else PIPE_WIDTH))
+        write_scores(arguments.out / "scores.json", report, journal.facts)
         return _verdict_on(report, journal, jobs, items)
 
 

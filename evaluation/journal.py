@@ -113,6 +113,11 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the rows are made with, those of an earlier run in this folder included."""
+        return self._facts
+
     def append(self, record: Record) -> None:
         """Write a record; the last one of a key counts."""
         if self._file is None:
@@ -137,7 +142,8 @@ class Journal:
                 f"{self._folder}: its rows were made with {name} {json.dumps(old)}, this run has {json.dumps(new)}; "
                 "choose another --out, or remove the folder to start anew"
             )
-        path.write_text(json.dumps(_merged(before, self._facts), indent=2) + "\n", encoding="utf-8")
+        self._facts = _merged(before, self._facts)
+        path.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
 
     def _read(self) -> None:
         """Read the lines; a last one without an end was being written when the run was killed, and is cut off."""
