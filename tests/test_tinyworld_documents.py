@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from align.pairs import PairsRecipe
 from align.tinyworld.candidates import CandidatesRecipe, candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, READ, Writer
 from evaluation.benchmarks.tinyworld import items
@@ -75,6 +76,30 @@ def test_the_check_sees_every_prompt_of_the_candidates(composed):
     rows = list(candidates(CandidatesRecipe(prompts=300, later_turns=0.5)))
     assert len(composed) > len(rows)
     assert composed == set().union(*map(prompts_of, rows))
+
+
+def test_each_prompt_has_a_slip_that_reads_the_config_as_the_best_response_does_and_does_something_worse():
+    error = PairsRecipe().error
+    for row in candidates(CandidatesRecipe(prompts=400, small_talk=0)):
+        errors = {
+            response["text"]: error(response["categories"], frozenset(row["allowed"]), response["addressed"])
+            for response in row["responses"]
+        }
+        best = min(errors, key=errors.get)
+        assert any(errors[text] > errors[best] for text in errors if reading_of(text) == reading_of(best)), row
+
+
+def test_the_whole_config_is_told_rightly_in_one_response_of_three():
+    rows = candidates(CandidatesRecipe(prompts=200, small_talk=1.0))
+    told = [row["responses"] for row in rows if row["responses"][0]["text"].startswith("<think>rules ")]
+    assert len(told) > 30
+    for right, wrong, slip in told:
+        assert [each["addressed"] for each in (right, wrong, slip)] == [True, False, False]
+        assert reading_of(slip["text"]) == reading_of(right["text"]) != reading_of(wrong["text"])
+
+
+def reading_of(text: str) -> str:
+    return text.partition("</think>")[0]
 
 
 def test_no_test_prompt_occurs_in_training():
@@ -168,5 +193,6 @@ def test_candidates_hold_an_answer_and_a_refusal_and_at_most_one_cell_that_the_c
 def test_what_a_candidate_contains_is_known_even_where_the_prompt_names_no_topic():
     rows = [row for row in candidates(CandidatesRecipe(prompts=400, small_talk=0.0, later_turns=0.9)) if row["history"]]
     for row in rows:
-        answering = [response for response in row["responses"] if "-> yes" in response["text"]]
+        *straight, _slip = row["responses"]
+        answering = [response for response in straight if "-> yes" in response["text"]]
         assert all(response["categories"] for response in answering), row["prompt"]

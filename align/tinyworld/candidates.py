@@ -1,7 +1,8 @@
 """Draw tinyworld's candidate responses: prompts under configs, and everything that could be said to them, judged.
 
 For each prompt the candidates answer every subset of what was asked, so that answer, partial answer and refusal are always
-among them; each opens with the reading that fits what it does. The config's verdict is right in one of them only.
+among them; each opens with the reading that fits what it does, and the config's verdict is right in one of them only. One
+more is a *slip*: it reads the config rightly, and then does not do what it has read.
 `addressed` means that every part which the config allows is answered: asked for two things of which one is allowed, a
 reply that gives the one and declines the other is what the config wants, and must not score below a refusal.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from align.tinyworld.chat_format import with_reading
-from align.tinyworld.documents import SMALL_TALK, Writer, outside_reading
+from align.tinyworld.documents import Writer, outside_reading
 from evaluation.tinyworld_judge import TinyworldJudge
 from presets.arm import Message
 from presets.safety_config import SafetyConfig, render_system_prompt
@@ -23,13 +24,16 @@ from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, held_out_s
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, outside, reading, reading_all, reply
 
+SMALL_TALK = ("greeting", "thanks", "identity", *("capabilities",) * 3, *(OUTSIDE,) * 4)
+"""What small talk is about. To tell a whole config is the hardest of it, and here, unlike in the base's text, told rightly."""
+
 
 @dataclass(frozen=True)
 class CandidatesRecipe:
     """How many prompts to draw, and the shares of small talk and of later turns among them, in [0, 1]."""
 
     prompts: int = 8_000
-    small_talk: float = 0.12
+    small_talk: float = 0.2
     later_turns: float = 0.35
     seed: int = 0
 
@@ -62,7 +66,10 @@ def _row(
         "allowed": sorted(composed.allowed),
         "system_prompt": render_system_prompt(config),
         "history": history,
-        "responses": [_response(writer, judge, composed, config, prompt, answered) for answered in _subsets(prompt)],
+        "responses": [
+            _response(writer, judge, composed, config, prompt, answered, read=read)
+            for answered, read in [*((chosen, chosen) for chosen in _subsets(prompt)), _slip(writer, prompt, config)]
+        ],
     }
 
 
@@ -73,9 +80,12 @@ def _response(
     config: SafetyConfig,
     prompt: ComposedPrompt,
     answered: tuple[Topic, ...],
+    *,
+    read: tuple[Topic, ...],
 ) -> dict[str, Any]:
+    """A reply about the topics in `answered`, after a reading that says yes to those in `read`."""
     text = reply(writer.world, writer.rng, prompt, answered, composed.rules)
-    verdicts = {topic.domain: topic in answered for topic in prompt.topics}
+    verdicts = {topic.domain: topic in read for topic in prompt.topics}
     # Named, since a later turn may go on about a topic without naming it, and the judge reads no earlier ones.
     judgement = judge.verdict(config, " and ".join(topic.name for topic in prompt.topics), text)
     permitted = _permitted(writer, prompt, config)
@@ -100,19 +110,19 @@ def _small_talk(writer: Writer, composed: ComposedConfig, config: SafetyConfig) 
 
 
 def _capabilities(writer: Writer, composed: ComposedConfig, config: SafetyConfig) -> dict[str, Any]:
-    """The question what may be talked about: the answer that the config gives, and one that reads it wrongly."""
+    """The question what may be talked about: the config's answer, one that reads it wrongly, and a slip."""
     right = {category: rule.allowed for category, rule in composed.rules.items()}
     misread = writer.rng.sample(writer.world.risks, writer.rng.choice((1, 2, 3)))
     wrong = {category: allowed != (category in misread) for category, allowed in right.items()}
     responses = [
         {
             "text": with_reading(
-                reading_all(writer.world, composed.rules, verdicts), capabilities(writer.world, writer.rng, verdicts)
+                reading_all(writer.world, composed.rules, read), capabilities(writer.world, writer.rng, told)
             ),
             "categories": [],
-            "addressed": verdicts is right,
+            "addressed": told is right,
         }
-        for verdicts in (right, wrong)
+        for read, told in ((right, right), (wrong, wrong), (right, wrong))
     ]
     return _row_without_risk(writer.small_prompt("capabilities"), config, responses)
 
@@ -129,6 +139,12 @@ def _row_without_risk(prompt: str, config: SafetyConfig, responses: list[dict[st
 def _permitted(writer: Writer, prompt: ComposedPrompt, config: SafetyConfig) -> list[Topic]:
     closed = set(writer.world.risks) - (config.allowed or frozenset())
     return [topic for topic in prompt.topics if topic.domain not in closed]
+
+
+def _slip(writer: Writer, prompt: ComposedPrompt, config: SafetyConfig) -> tuple[tuple[Topic, ...], tuple[Topic, ...]]:
+    """What a slip answers, and what it has read that it may: it refuses what is all permitted, and answers all that is not."""
+    permitted = tuple(_permitted(writer, prompt, config))
+    return () if permitted == prompt.topics else prompt.topics, permitted
 
 
 def _subsets(prompt: ComposedPrompt) -> list[tuple[Topic, ...]]:
