@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, serving, store
+from benchmarks import page, running, serving, store
 from benchmarks.__main__ import main
 from benchmarks.browser import Browser
 from benchmarks.over_http import OverHttp, look, updated
@@ -239,10 +239,33 @@ def test_a_dry_run_of_the_page_measures_every_layer_without_a_browser(
     assert not list((tmp_path / "out" / "scripted").glob("files-*"))
 
 
+@pytest.mark.parametrize(("bare", "said"), [(105.0, "bare load: kept"), (125.0, "bare load: MISSED")])
+def test_a_run_is_set_beside_the_bare_load_of_the_same_repeat(bare: float, said: str) -> None:
+    rates = {running.RUN: [100.0, 200.0], running.BARE: [bare, 2 * bare], running.ONE: [25.0, 50.0]}
+    report = running.report(rates)
+    assert report.data["ratio_to_bare"]["median"] == pytest.approx(100 / bare)
+    assert report.data["ratio_to_one"]["median"] == pytest.approx(4.0)
+    assert said in report.notes[1]
+    assert "3 x one: kept" in report.notes[1]
+
+
+def test_a_dry_run_of_a_benchmark_run_asks_the_same_in_every_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "REQUESTS", 8)
+    monkeypatch.setattr(running, "SINGLE", 2)
+    assert main(["running", "--scripted", "--repeats", "1", "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "scripted" / "running.json").read_text())
+    assert {name: len(found) for name, found in written["samples"].items()} == dict.fromkeys(
+        (running.RUN, running.BARE, running.ONE), 1
+    )
+    assert written["ratio_to_one"]["median"] > 0
+
+
 def test_a_benchmark_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["pages"])
-    assert "there are page, store, serving" in capsys.readouterr().err
+    assert "there are page, store, serving, running" in capsys.readouterr().err
 
 
 def test_a_profile_without_an_adapter_has_nothing_to_compare(tmp_path: Path) -> None:
