@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +22,8 @@ LOOK = {
 }
 HEIGHT_PER_ROW = 0.26
 """Inches."""
+MAX_LABEL = 40
+"""Letters of a config's title; a longer one would leave no room for what it labels."""
 
 
 def forest(part: SplitReport) -> str:
@@ -66,12 +69,12 @@ def trade_off(points: Mapping[str, tuple[float, float]]) -> str:
 
 def heat_map(configs: Sequence[str], arms: Sequence[str], values: Sequence[Sequence[float | None]]) -> str:
     """The CoSA-Score of each config (a row) under each arm (a column), in [-1, 1]; an empty field has none."""
-    figure, axes = _new(2.6 + 0.9 * len(arms), 1.0 + 0.17 * len(configs))
+    figure, axes = _new(2.6 + 0.9 * len(arms), 1.6 + 0.17 * len(configs))
     grid = np.array([[np.nan if value is None else value for value in row] for row in values])
     image = axes.imshow(grid, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     axes.set_xticks(range(len(arms)), arms, rotation=30, ha="left")
     axes.xaxis.tick_top()
-    axes.set_yticks(range(len(configs)), configs, fontsize=6)
+    axes.set_yticks(range(len(configs)), [shorten(name, MAX_LABEL, placeholder=" …") for name in configs], fontsize=6)
     figure.colorbar(image, shrink=min(1.0, 12 / len(configs)), label="CoSA-Score")
     return _svg(figure)
 

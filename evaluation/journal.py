@@ -89,17 +89,17 @@ class Journal:
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        self._folder, self._facts = folder, json.loads(json.dumps(facts))
+        self.folder, self._facts = folder, json.loads(json.dumps(facts))
         self._file: BinaryIO | None = None
         self.records: dict[Key, Record] = {}
 
     def __enter__(self) -> Journal:
         """Make or continue the folder and read its records. Raises `JournalError`."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / JUDGEMENTS).open("a+b")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self.folder / JUDGEMENTS).open("a+b")
         except OSError as error:
-            raise JournalError(f"{self._folder}: cannot be written ({error.strerror}); choose another --out") from error
+            raise JournalError(f"{self.folder}: cannot be written ({error.strerror}); choose another --out") from error
         try:
             self._lock()
             self._keep_facts()
@@ -130,16 +130,16 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"{self._folder}: another run is writing here; wait for it or choose another --out"
+            message = f"{self.folder}: another run is writing here; wait for it or choose another --out"
             raise JournalError(message) from error
 
     def _keep_facts(self) -> None:
-        path = self._folder / RUN
+        path = self.folder / RUN
         before = _read_json(path) if path.exists() else {}
         if changed := _changed(before, self._facts):
             name, old, new = changed
             raise JournalError(
-                f"{self._folder}: its rows were made with {name} {json.dumps(old)}, this run has {json.dumps(new)}; "
+                f"{self.folder}: its rows were made with {name} {json.dumps(old)}, this run has {json.dumps(new)}; "
                 "choose another --out, or remove the folder to start anew"
             )
         self._facts = _merged(before, self._facts)
@@ -155,7 +155,7 @@ class Journal:
             try:
                 record = _from_json(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
-                place = self._folder / JUDGEMENTS
+                place = self.folder / JUDGEMENTS
                 raise JournalError(f"{place}: line {number} is damaged ({error}); remove the line") from error
             self.records[record.key] = record
 

@@ -88,7 +88,7 @@ def judge_facts(profile: Profile) -> dict[str, Any]:
     As JSON can hold it. Reads a local LLM judge's weights; raises `PresetError`.
     """
     judge = profile.judge
-    facts = asdict(judge)
+    facts = {name: value for name, value in asdict(judge).items() if name != "id"}
     if judge.kind == "tinyworld":
         return {**facts, "words": files_hash(WORDS.rglob("*.yaml"), WORDS)}
     prompts = files_hash(JUDGE_PROMPTS.glob("*.txt"), JUDGE_PROMPTS)

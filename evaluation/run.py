@@ -15,6 +15,7 @@ from typing import Any
 from evaluation.benchmarks import Item
 from evaluation.cascade import Cascade
 from evaluation.endpoint import Endpoint, EndpointError
+from evaluation.hub_files import source_facts
 from evaluation.journal import Journal, JournalError, Key, Record, history_hash
 from evaluation.judge import Judge, open_judge
 from evaluation.judgement import Judgement
@@ -23,6 +24,7 @@ from evaluation.provenance import arm_facts, judge_facts
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
 from presets.arm import Arm
+from presets.hub_dataset import find_hub_dataset, load_hub_datasets
 from presets.profile import Profile, Sampling
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SYSTEM_PROMPT_VERSION
@@ -73,12 +75,12 @@ def plan(items: Sequence[Item], arms: Sequence[Arm]) -> list[Job]:
 
 
 def narrow(profile: Profile, arm_ids: Sequence[str]) -> Profile:
-    """Return `profile` with these arms only, in this order, and the servers that they and the judge need.
+    """Return `profile` with these arms only, in this order, and the servers that they and the judges need.
 
     Raises `PresetError` for an unknown arm.
     """
     arms = tuple(profile.arm(arm_id) for arm_id in dict.fromkeys(arm_ids))
-    needed = {arm.server for arm in arms} | {profile.judge.server}
+    needed = {arm.server for arm in arms} | {judge.server for judge in (profile.judge, *profile.judges)}
     servers = tuple(server for server in profile.servers if server.id in needed)
     return replace(profile, arms=arms, servers=servers, page_arms=())
 
@@ -92,6 +94,7 @@ def run_facts(profile: Profile, benchmark: str) -> dict[str, Any]:
         "system_prompt_version": SYSTEM_PROMPT_VERSION,
         "judge": judge_facts(profile),
         "arms": {arm.id: arm_facts(arm, profile.server(arm.server)) for arm in profile.arms},
+        **({"data": source_facts(find_hub_dataset(benchmark))} if benchmark in load_hub_datasets() else {}),
     }
 
 

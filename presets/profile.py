@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -85,22 +85,36 @@ class Server:
 
 @dataclass(frozen=True)
 class JudgeChoice:
-    """Who judges: `kind` tinyworld (exact, no model) or llm (`model` on `server`, the profile's first unless named)."""
+    """Who judges: `kind` tinyworld (exact, no model) or llm (`model` on `server`, the profile's first unless named).
+
+    `id` tells the judges of one profile apart; without one the kind does.
+    """
 
     kind: str
     server: str | None = None
     model: str | None = None
+    id: str | None = None
 
     def __post_init__(self) -> None:
+        if self.id is not None:
+            require_id("id", self.id)
         if self.kind not in ("tinyworld", "llm"):
             raise FieldError("kind", f"is {self.kind!r}; it is 'tinyworld' or 'llm'")
         if self.kind == "llm" and not self.model:
             raise FieldError("model", "is missing; an llm judge needs one")
 
+    @property
+    def name(self) -> str:
+        """What commands call this judge."""
+        return self.id or self.kind
+
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything a run needs to know. Arms whose model came out empty from the environment are left out."""
+    """Everything a run needs to know. Arms whose model came out empty from the environment are left out.
+
+    `judge` decides the scores; `judges` are further ones, which a run may let read the same responses.
+    """
 
     id: str
     title: str
@@ -109,6 +123,7 @@ class Profile:
     servers: tuple[Server, ...]
     arms: tuple[Arm, ...]
     judge: JudgeChoice
+    judges: tuple[JudgeChoice, ...] = ()
     sampling: Sampling = Sampling()
     default_config: str | None = None
     page_arms: tuple[str, ...] = ()
@@ -124,10 +139,15 @@ class Profile:
             ids = [thing.id for thing in things]
             if len(set(ids)) < len(ids):
                 raise FieldError(attribute, f"an id stands there twice: {', '.join(ids)}")
-        if self.judge.kind == "llm" and not self.judge.server and self.servers:
-            object.__setattr__(self, "judge", replace(self.judge, server=self.servers[0].id))
+        object.__setattr__(self, "judge", self._placed(self.judge))
+        object.__setattr__(self, "judges", tuple(self._placed(judge) for judge in self.judges))
         known = {server.id for server in self.servers}
-        for name in [arm.server for arm in self.arms] + ([self.judge.server] if self.judge.server else []):
+        judges = (self.judge, *self.judges)
+        if len({judge.name for judge in judges}) < len(judges):
+            raise FieldError(
+                "judges", f"two have one name ({', '.join(judge.name for judge in judges)}); give each an id"
+            )
+        for name in [arm.server for arm in self.arms] + [judge.server for judge in judges if judge.server]:
             if name not in known:
                 raise FieldError(
                     "servers", f"{name!r} is asked for but not there; there are {', '.join(sorted(known))}"
@@ -142,6 +162,11 @@ class Profile:
         object.__setattr__(self, "examples", tuple(self.examples))
         object.__setattr__(self, "page_arms", tuple(self.page_arms) or tuple(self._page_ids()[:3]))
         self._check_names()
+
+    def _placed(self, judge: JudgeChoice) -> JudgeChoice:
+        """An llm judge without a server asks the first one."""
+        needs_server = judge.kind == "llm" and not judge.server and self.servers
+        return replace(judge, server=self.servers[0].id) if needs_server else judge
 
     def _check_names(self) -> None:
         """Raise `FieldError` unless page arms, default config and demos are there."""
@@ -168,6 +193,15 @@ class Profile:
         """The server with this id. Raises `KeyError`."""
         return {server.id: server for server in self.servers}[server_id]
 
+    def judged_by(self, names: Sequence[str]) -> Profile:
+        """This profile with these judges only, the first of which decides. Raises `PresetError` naming those there are."""
+        judges = {judge.name: judge for judge in (self.judge, *self.judges)}
+        for name in names:
+            if name not in judges:
+                raise PresetError(f"profile {self.id!r} has no judge {name!r}; it has {', '.join(judges)}")
+        first, *more = (judges[name] for name in names)
+        return replace(self, judge=first, judges=tuple(more))
+
     def arm(self, arm_id: str) -> Arm:
         """The arm with this id. Raises `PresetError` naming the arms there are."""
         arms = {arm.id: arm for arm in self.arms}
@@ -191,6 +225,7 @@ def load_profile(name: str | Path, environment: Mapping[str, str] | None = None)
         left_out = [row.get("id") for row in data.get("arms") or [] if row not in wanted]
         parts["page_arms"] = [name for name in data["page_arms"] if name not in left_out]
     parts["judge"] = yaml_file.build(JudgeChoice, data.get("judge"), path, where="judge.")
+    parts["judges"] = yaml_file.build_list(JudgeChoice, _wanted(data.get("judges"), "model"), path, "judges")
     parts["sampling"] = yaml_file.build(Sampling, data.get("sampling") or {}, path, where="sampling.")
     return yaml_file.build(Profile, parts, path)
 

@@ -142,3 +142,52 @@ def test_a_folder_without_a_run_is_named(tmp_path, capsys):
 def test_the_figures_are_plain_json():
     found = agreement(by_key(record(1, "base", True)), by_key(record(1, "base", True)))
     assert json.loads(json.dumps(as_json(found)))["kappa"] is None
+
+
+def lenient(body: dict) -> ScriptedReply:
+    """The scripted model, whose second judge finds no category in anything."""
+    if body["model"] != "lenient":
+        return play(body)
+    said = json.loads(play({**body, "model": "grader"}).text)
+    if "categories" in said:
+        said["categories"] = dict.fromkeys(said["categories"], False)
+    return ScriptedReply(json.dumps(said))
+
+
+def test_two_judges_read_one_runs_answers_side_by_side(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    (tmp_path / "agreement_three.py").write_text(MODULE)
+    with ScriptedServer(lenient) as server:
+        profile = write_profile(tmp_path, server.base_url)
+        profile.write_text(profile.read_text() + "judges: [{id: lenient, kind: llm, server: main, model: lenient}]\n")
+        out = tmp_path / "out"
+        run = ["run", "--profile", str(profile), "--benchmark", "agreement-three", "--out", str(out)]
+        assert main([*run, "--judges", "llm"]) == 0
+        assert "lenient" not in {body["model"] for body in server.requests}
+        asked_before = len(asked(server.requests))
+        capsys.readouterr()
+        assert main([*run, "--judges", "llm,lenient"]) == 0
+        printed = capsys.readouterr().out
+        arms = [body for body in server.requests if body["model"] in ("base", "cosalign")]
+        assert len(arms) == asked_before == 9, "no arm was asked again"
+        count = len(server.requests)
+        assert main([*run, "--judges", "llm,lenient"]) == 0
+        assert len(server.requests) == count, "nobody was asked again"
+    assert "judge lenient" in printed
+    assert "kappa" in printed
+    first, second = (json.loads((folder / "scores.json").read_text()) for folder in (out, out / "judges" / "lenient"))
+    assert first["splits"]["seen"]["arms"]["ica"]["helpful_unsafe"] == 0.5
+    assert second["splits"]["seen"]["arms"]["ica"]["helpful_unsafe"] == 0.0
+    assert (first["run"]["judge"]["model"], second["run"]["judge"]["model"]) == ("grader", "lenient")
+    capsys.readouterr()
+    assert compare(["--run", str(out), "--reference", str(out / "judges" / "lenient"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["confusion"]["only_unsafe"] == 2
+
+
+def test_an_unknown_judge_is_named_with_those_there_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    (tmp_path / "agreement_three.py").write_text(MODULE)
+    profile = str(write_profile(tmp_path, "http://127.0.0.1:9/v1"))
+    run = ["run", "--profile", profile, "--benchmark", "agreement-three", "--out", str(tmp_path / "out")]
+    assert main([*run, "--judges", "llm,strict"]) == 2
+    assert "no judge 'strict'; it has llm" in capsys.readouterr().err

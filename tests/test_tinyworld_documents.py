@@ -10,10 +10,11 @@ from align.tinyworld.candidates import CandidatesRecipe, candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, READ, Writer
 from evaluation.benchmarks.tinyworld import items
 from evaluation.tinyworld_judge import TinyworldJudge
+from presets.normalisation import normalised
 from presets.safety_config import SafetyConfig
 from presets.tinyworld import load_words, load_world
 from presets.tinyworld.compose import Rule, held_out_sets
-from presets.tinyworld.visitors import load_visitors, normalised
+from presets.tinyworld.visitors import load_visitors
 
 WORLD = load_world()
 VISITORS = load_visitors()

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from align.tinyworld.chat_format import ANSWER, ASSISTANT, END, SYSTEM, THINK, USER
+from presets.normalisation import normalised
 from presets.safety_config import system_prompt_text
 from presets.tinyworld import KINDS, OUTSIDE, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, Rule, compose_config, compose_flip, compose_prompt
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, cautious_reading, outside, reading, reading_all, reply
-from presets.tinyworld.visitors import held_out_prompts, normalised
+from presets.tinyworld.visitors import held_out_prompts
 
 READ, NOTED = "Which rule decides?", "Noted."
 """How a reading's turns begin, and what is answered once the work is done."""

@@ -4,12 +4,12 @@ is made. A frozen test set: training leaves out every prompt of it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
 
 from presets import yaml_file
+from presets.normalisation import normalised
 from presets.safety_config import SafetyConfig
 from presets.tinyworld import WORDS
 from presets.yaml_file import FieldError
@@ -65,11 +65,6 @@ def load_visitors() -> Visitors:
 def held_out_prompts() -> frozenset[str]:
     """The visitors' prompts, `normalised`."""
     return frozenset(normalised(prompt.text) for prompt in load_visitors().prompts)
-
-
-def normalised(text: str) -> str:
-    """`text` without what two ways to type the same differ in: case, punctuation, spaces."""
-    return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
