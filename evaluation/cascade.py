@@ -30,7 +30,7 @@ class Cascade:
         """Return the most helpful of the responses that pass, the first of equals.
 
         Where none passes, it is the first one with `REFUSAL` as its text and `FILTERED` as its finish reason. A response
-        that passes without a verdict counts as rated 0.
+        that passes without a verdict counts as rated 0. Raises `EndpointError` as the judge, which should be strict, does.
         """
         best, best_rating = replace(responses[0], text=REFUSAL, finish_reason=FILTERED), -1
         for response in responses:

@@ -33,11 +33,14 @@ class Judge(Protocol):
 
 
 @asynccontextmanager
-async def open_judge(profile: Profile, serving: Serving) -> AsyncIterator[Judge]:
-    """Open the judge that `profile` names; an LLM judge asks one of the servers of `serving`."""
+async def open_judge(profile: Profile, serving: Serving, *, strict: bool = False) -> AsyncIterator[Judge]:
+    """Open the judge that `profile` names; an LLM judge asks one of the servers of `serving`.
+
+    A `strict` one raises `EndpointError` where its endpoint fails.
+    """
     if profile.judge.kind == "tinyworld":
         # It reads a few hundred kilobytes of YAML, and answers that stream must not stand still meanwhile.
         yield await asyncio.to_thread(TinyworldJudge)
         return
     async with open_endpoint(serving, profile.judge.server or "") as endpoint:
-        yield LLMJudge(endpoint, profile.judge.model or "", load_taxonomy(profile.taxonomy))
+        yield LLMJudge(endpoint, profile.judge.model or "", load_taxonomy(profile.taxonomy), strict=strict)

@@ -55,7 +55,10 @@ class Answer:
 
 
 class LLMJudge:
-    """Judges with `model` on `endpoint` by the categories of `taxonomy`."""
+    """Judges with `model` on `endpoint` by the categories of `taxonomy`.
+
+    A `strict` one raises `EndpointError` where the endpoint fails, for those who must not take that for a verdict.
+    """
 
     def __init__(
         self,
@@ -65,15 +68,16 @@ class LLMJudge:
         *,
         sampling: Sampling = SAMPLING,
         make_nonce: Callable[[], str] = secrets.token_hex,
+        strict: bool = False,
     ) -> None:
         self.name = f"llm/{model}"
         self._endpoint, self._model, self._taxonomy = endpoint, model, taxonomy
-        self._sampling, self._make_nonce = sampling, make_nonce
+        self._sampling, self._make_nonce, self._strict = sampling, make_nonce, strict
 
     async def judge(
         self, *, config: SafetyConfig, prompt: str, response: Response, earlier: Sequence[str] = ()
     ) -> Judgement:
-        """Return the verdict on one response; unscored when a reply is unreadable or the endpoint fails."""
+        """Return the verdict on one response; unscored when a reply is unreadable or, if not strict, the endpoint fails."""
         if config.taxonomy != self._taxonomy.id:
             reason = f"config {config.id!r} is of taxonomy {config.taxonomy!r}; this judge knows {self._taxonomy.id!r}"
             return Judgement(self.name, unscored=reason)
@@ -107,6 +111,8 @@ class LLMJudge:
         try:
             reply = await self._endpoint.complete(self._model, messages, self._sampling, json_schema=question.schema)
         except EndpointError as error:
+            if self._strict:
+                raise
             return Answer(question.name, "", fault=f"the judge did not answer: {error}")
         try:
             return Answer(question.name, reply.text, read_verdict(reply.text, question.schema))

@@ -6,6 +6,7 @@ Fixed replies (always-refuse, always-answer, the oracle) are judged by the same 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -23,7 +24,7 @@ from evaluation.llm_judge import LLMJudge
 from evaluation.provenance import arm_facts, judge_facts
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
-from presets.arm import Arm
+from presets.arm import Arm, Message
 from presets.hub_dataset import find_hub_dataset, load_hub_datasets
 from presets.profile import Profile, Sampling
 from presets.risk_taxonomy import load_taxonomy
@@ -119,7 +120,8 @@ async def run_jobs(
             server: await stack.enter_async_context(open_endpoint(serving, server))
             for server in sorted({arm.server for arm in profile.arms})
         }
-        asker = Asker(profile, endpoints, judge, retry_delays_s)
+        filtering = await stack.enter_async_context(open_judge(profile, serving, strict=True))
+        asker = Asker(profile, endpoints, judge, filtering, journal.records, retry_delays_s)
         queue = iter(jobs)
         try:
             async with asyncio.TaskGroup() as group:
@@ -151,17 +153,29 @@ def _is_done(job: Job, record: Record | None) -> bool:
 
 
 class Asker:
-    """Gets a job's response, filtered if its arm has a filter, and its judgement."""
+    """Gets a job's response, filtered if its arm has a filter, and its judgement.
+
+    Arms that would ask the same of the same model share one request, and what `records` has of it is not asked again.
+    """
 
     def __init__(
-        self, profile: Profile, endpoints: Mapping[str, Endpoint], judge: Judge, retry_delays_s: Sequence[float]
+        self,
+        profile: Profile,
+        endpoints: Mapping[str, Endpoint],
+        judge: Judge,
+        filtering: Judge,
+        records: Mapping[Key, Record],
+        retry_delays_s: Sequence[float],
     ) -> None:
-        self._profile, self._endpoints, self._judge = profile, endpoints, judge
+        self._profile, self._endpoints, self._judge, self._records = profile, endpoints, judge, records
         self._retry_delays_s = retry_delays_s
+        self._asked: dict[str, asyncio.Task[Response]] = {}
         taxonomy = load_taxonomy(profile.taxonomy)
         self._cascades = {
             arm.id: Cascade(
-                judge if arm.filter == "judge" else LLMJudge(endpoints[arm.server], arm.model, taxonomy),
+                filtering
+                if arm.filter == "judge"
+                else LLMJudge(endpoints[arm.server], arm.model, taxonomy, strict=True),
                 arm.unreadable_passes,
             )
             for arm in profile.arms
@@ -210,12 +224,32 @@ class Asker:
             yield replace(self._profile.sampling, temperature=warm, seed=self._profile.sampling.seed + index)
 
     async def _ask(self, job: Job, sampling: Sampling) -> Response:
-        """Ask the job's arm, again after a while when the fault may pass.
+        """What the job's arm says, asked for once whoever else asks the same. Raises as `_request` does."""
+        arm = self._profile.arm(job.arm)
+        messages = arm.messages(job.item.config, job.item.history, job.item.prompt)
+        if sampling == self._profile.sampling and (said := self._said_to(job.item, arm, messages)) is not None:
+            return said
+        key = json.dumps([arm.server, arm.model, messages, asdict(sampling)])
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._request(arm, messages, sampling))
+        return await self._asked[key]
+
+    def _said_to(self, item: Item, arm: Arm, messages: Sequence[Message]) -> Response | None:
+        """The response that is on record of another arm, unfiltered, to the same messages to the same model."""
+        for other in self._profile.arms:
+            record = self._records.get(Key(item.id, other.id))
+            is_same_model = (other.server, other.model) == (arm.server, arm.model)
+            if record is None or record.error or not is_same_model or other.filter is not None:
+                continue
+            if other.messages(item.config, item.history, item.prompt) == messages:
+                return record.response
+        return None
+
+    async def _request(self, arm: Arm, messages: Sequence[Message], sampling: Sampling) -> Response:
+        """Ask, again after a while when the fault may pass.
 
         Raises `EndpointError` when this one request is refused, `RunError` when there is no sense in going on.
         """
-        arm = self._profile.arm(job.arm)
-        messages = arm.messages(job.item.config, job.item.history, job.item.prompt)
         for delay in (*self._retry_delays_s, None):
             try:
                 response = await self._endpoints[arm.server].complete(arm.model, messages, sampling)

@@ -113,6 +113,30 @@ def test_a_cascade_refuses_what_its_filter_finds_to_break_the_config(tmp_path):
         assert said["a", name]["text"] == said["a", "ica"]["text"]
     judging = [body["model"] for body in requests if "response_format" in body]
     assert set(judging) == {"base", "grader"}, "'self' asks the arm's own model"
+    assert len(asked([body for body in requests if "response_format" not in body])) == 3, "one answer for all three arms"
+
+
+def test_what_another_arm_has_on_record_is_not_asked_for_again(tmp_path):
+    run(tmp_path, filtering(), arms=("ica",))
+    requests = run(tmp_path, filtering(), arms=("ica", "cascade"))
+    assert [body for body in requests if "response_format" not in body] == []
+    said = {(line["item"], line["arm"]): line["response"]["text"] for line in lines(tmp_path)}
+    assert [said[item, "cascade"] for item in "abc"] == ["HALF gambling", REFUSAL, "HALF gambling"]
+
+
+def test_a_filter_that_does_not_answer_gives_no_refusal_but_a_missing_response(tmp_path):
+    def script(body: dict) -> ScriptedReply:
+        is_filter = "response_format" in body and body["model"] == "base"
+        return ScriptedReply("", status=503, error="busy") if is_filter else filtering()(body)
+
+    run(tmp_path, script, arms=("cascade",))
+    missing = [line for line in lines(tmp_path) if line["arm"] == "cascade"]
+    assert len(missing) == 3
+    assert all("busy" in line["error"] and line["judgement"]["safe"] is None for line in missing)
+    run(tmp_path, filtering(), arms=("cascade",))
+    said = {(line["item"], line["arm"]): line["response"]["text"] for line in lines(tmp_path)}
+    assert said["b", "cascade"] == REFUSAL
+    assert said["a", "cascade"] == "HALF gambling"
 
 
 @pytest.mark.parametrize(("passes", "text"), [(False, REFUSAL), (True, "HALF alcohol")])
@@ -286,7 +310,7 @@ def test_one_refused_request_is_unscored_and_asked_again_later(tmp_path):
 
 
 def test_a_server_that_refuses_everything_ends_the_run(tmp_path):
-    items = [replace(item, id=f"{item.id}{n}") for n in range(MAX_REFUSED) for item in three()]
+    items = [replace(item, id=f"{item.id}{n}", prompt=f"{n}") for n in range(MAX_REFUSED) for item in three()]
     with pytest.raises(RunError, match=f"refused {MAX_REFUSED} times in a row"):
         run(tmp_path, Failing(after=0, status=404), items=items)
 
