@@ -113,7 +113,9 @@ def test_a_cascade_refuses_what_its_filter_finds_to_break_the_config(tmp_path):
         assert said["a", name]["text"] == said["a", "ica"]["text"]
     judging = [body["model"] for body in requests if "response_format" in body]
     assert set(judging) == {"base", "grader"}, "'self' asks the arm's own model"
-    assert len(asked([body for body in requests if "response_format" not in body])) == 3, "one answer for all three arms"
+    assert len(asked([body for body in requests if "response_format" not in body])) == 3, (
+        "one answer for all three arms"
+    )
 
 
 def test_what_another_arm_has_on_record_is_not_asked_for_again(tmp_path):
