@@ -16,7 +16,8 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,12 +61,14 @@ class Confusion:
     @property
     def kappa(self) -> float | None:
         """Cohen's kappa in [-1, 1]; None where chance alone agrees on everything."""
-        if not self.n:
-            return None
-        unsafe = (self.both_unsafe + self.only_unsafe) * (self.both_unsafe + self.only_safe)
-        safe = (self.both_safe + self.only_safe) * (self.both_safe + self.only_unsafe)
-        by_chance = (unsafe + safe) / self.n**2
-        return None if by_chance == 1 else (self.agreement - by_chance) / (1 - by_chance)
+        unsafe, safe = True, False
+        counts = {
+            (unsafe, unsafe): self.both_unsafe,
+            (unsafe, safe): self.only_unsafe,
+            (safe, unsafe): self.only_safe,
+            (safe, safe): self.both_safe,
+        }
+        return cohens_kappa(counts) if self.n else None
 
     @property
     def mcc(self) -> float | None:
@@ -129,6 +132,18 @@ def agreement(records: Mapping[Key, Record], reference: Mapping[Key, Record], *,
         unpaired=len(records.keys() | reference.keys()) - int(judged_twice.sum()),
         rates={arm: _corrected(unsafe, arms == arm, cells, weights) for arm in dict.fromkeys(arms.tolist())},
     )
+
+
+def cohens_kappa(counts: Mapping[tuple[Hashable, Hashable], int]) -> float | None:
+    """Cohen's kappa in [-1, 1] of two raters, by how often they said (one, the other); None where chance alone agrees always."""
+    n = sum(counts.values())
+    agreed = sum(count for (one, other), count in counts.items() if one == other) / n
+    ones, others = Counter(), Counter()
+    for (one, other), count in counts.items():
+        ones[one] += count
+        others[other] += count
+    by_chance = sum(ones[said] * others[said] for said in ones) / n**2
+    return None if by_chance == 1 else (agreed - by_chance) / (1 - by_chance)
 
 
 def rogan_gladen(measured: float, sensitivity: float | None, specificity: float | None) -> float | None:
