@@ -84,15 +84,9 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def rejudge_command(arguments: argparse.Namespace) -> int:
     """Judge the responses of a run again, into another folder. Returns the exit code."""
-    profile = load_profile(arguments.profile)
-    # No arm is asked anything, but a profile has one; where it can be, one on the server that the judge needs anyway.
-    profile = narrow(profile, [min(profile.arms, key=lambda arm: arm.server != profile.judge.server).id])
-    if not all((arguments.run / name).is_file() for name in (JUDGEMENTS, RUN)):
-        raise UsageError(f"{arguments.run}: holds no run; give the --out folder of `python -m evaluation run`")
-    if arguments.out.resolve() == arguments.run.resolve():
-        raise UsageError(f"--out is {arguments.out}, the run itself; its verdicts would be lost")
+    profile = only_judging(load_profile(arguments.profile))
     with ExitStack() as stack:
-        first = stack.enter_context(Journal(arguments.run, {}))
+        first = stack.enter_context(finished_run(arguments.run, out=arguments.out))
         items = load_benchmark(first.facts["benchmark"], taxonomy=profile.taxonomy)
         arms = list(dict.fromkeys(key.arm for key in first.records))
         jobs = [Job(item, arm) for item in items for arm in arms]
@@ -100,8 +94,8 @@ def rejudge_command(arguments: argparse.Namespace) -> int:
         journal = stack.enter_context(Journal(arguments.out, facts))
         jobs = _take_over(jobs, first, journal)
         if todo := unfinished(jobs, journal):
-            with _servers(profile, arguments.out / "logs") as serving:
-                _work(profile, serving, journal, todo, done=len(jobs) - len(todo))
+            with judging_servers(profile, arguments.out / "logs") as serving:
+                work(profile, serving, journal, todo, done=len(jobs) - len(todo))
         seed = facts["sampling"]["seed"]
         asked = [arm for arm in arms if arm not in (*BASELINES, ORACLE)]
         report = _tell(items, journal, asked, seed)
@@ -176,12 +170,12 @@ def _ask_and_judge(
         return
     with _servers(profile, log_folder) as serving:
         todo = unfinished(jobs, journal)
-        _work(profile, serving, journal, todo, done=len(jobs) - len(todo))
+        work(profile, serving, journal, todo, done=len(jobs) - len(todo))
         for judge in profile.judges:
             other = others[judge.name]
             answered = _take_over(jobs, journal, other)
             todo = unfinished(answered, other)
-            _work(profile.judged_by([judge.name]), serving, other, todo, done=len(answered) - len(todo))
+            work(profile.judged_by([judge.name]), serving, other, todo, done=len(answered) - len(todo))
 
 
 def _take_over(jobs: Sequence[Job], journal: Journal, other: Journal) -> list[Job]:
@@ -208,7 +202,31 @@ def _servers(profile: Profile, log_folder: Path) -> Iterator[Serving]:
         yield serving
 
 
-def _work(profile: Profile, serving: Serving, journal: Journal, todo: Sequence[Job], *, done: int) -> None:
+@contextmanager
+def judging_servers(profile: Profile, log_folder: Path) -> Iterator[Serving]:
+    """The servers that the profile's judge needs; the exact judge needs none, and so none is started."""
+    if profile.judge.kind == "tinyworld":
+        yield Serving(profile, log_folder=log_folder)
+        return
+    with _servers(profile, log_folder) as serving:
+        yield serving
+
+
+def only_judging(profile: Profile) -> Profile:
+    """The profile for judging alone. It keeps one arm, since it must have one, on the judge's own server where that has any."""
+    return narrow(profile, [min(profile.arms, key=lambda arm: arm.server != profile.judge.server).id])
+
+
+def finished_run(folder: Path, *, out: Path) -> Journal:
+    """The journal of a run whose responses another command reads, to write into `out`. Raises `UsageError`."""
+    if not all((folder / name).is_file() for name in (JUDGEMENTS, RUN)):
+        raise UsageError(f"{folder}: holds no run; give the --out folder of `python -m evaluation run`")
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"--out is {out}, the run itself; its verdicts would be lost")
+    return Journal(folder, {})
+
+
+def work(profile: Profile, serving: Serving, journal: Journal, todo: Sequence[Job], *, done: int) -> None:
     """Do jobs under a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
