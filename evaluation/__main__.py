@@ -26,7 +26,8 @@ from evaluation.journal import JournalError
 from evaluation.judge import open_judge
 from evaluation.judged_rows import RowsError, read_judged_rows
 from evaluation.judgement import Judgement
-from evaluation.measuring import UsageError, check_taxonomy, complain, console, rejudge_command, run_command, wait_ready
+from evaluation.measuring import UsageError, check_taxonomy, complain, rejudge_command, run_command, wait_ready
+from evaluation.report import console
 from evaluation.response import Response
 from evaluation.run import RunError, narrow
 from evaluation.serving import Serving, ServingError, open_endpoint

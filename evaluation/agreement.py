@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.cosa_score import INTERVAL, RESAMPLES
-from evaluation.journal import JUDGEMENTS, Journal, JournalError, Key, Record
+from evaluation.journal import JournalError, Key, Record, finished_run
 
 
 @dataclass(frozen=True)
@@ -223,9 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         read = []
         for folder in (options.run, options.reference):
-            if not (folder / JUDGEMENTS).is_file():
-                raise JournalError(f"{folder}: holds no run; give the --out folder of `python -m evaluation run`")
-            with Journal(folder, {}) as journal:
+            with finished_run(folder) as journal:
                 read.append(journal.records)
         found = agreement(*read, seed=options.seed)
     except JournalError as error:

@@ -26,7 +26,7 @@ from rich.table import Table
 from evaluation.benchmarks import Item, load_benchmark
 from evaluation.benchmarks.visitors import prompt_of
 from evaluation.cosa_score import INTERVAL
-from evaluation.journal import JUDGEMENTS, Journal, JournalError, Key, Record
+from evaluation.journal import JournalError, Key, Record, finished_run
 from evaluation.tinyworld_judge import CUE, TinyworldJudge, sentences
 from presets.tinyworld import load_world
 from presets.tinyworld.patterns import variants
@@ -278,9 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     options = parser.parse_args(argv)
     try:
-        if not (options.run / JUDGEMENTS).is_file():
-            raise JournalError(f"{options.run}: holds no run; give the --out folder of `python -m evaluation run`")
-        with Journal(options.run, {}) as journal:
+        with finished_run(options.run) as journal:
             arms = sorted({key.arm for key in journal.records})
             if options.arm not in arms:
                 raise JournalError(f"{options.run}: arm {options.arm!r} has no records; there are {', '.join(arms)}")

@@ -160,6 +160,13 @@ class Journal:
             self.records[record.key] = record
 
 
+def finished_run(folder: Path) -> Journal:
+    """The journal of a run that another command reads, not yet entered. Raises `JournalError` where there is none."""
+    if not all((folder / name).is_file() for name in (JUDGEMENTS, RUN)):
+        raise JournalError(f"{folder}: holds no run; give the --out folder of `python -m evaluation run`")
+    return Journal(folder, {})
+
+
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> tuple[str, Any, Any] | None:
     """Return the first fact that both have and that differs, as its dotted name, the old and the new value."""
     for name in sorted(before.keys() & now.keys()):

@@ -20,10 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evaluation import agreement, decisions, overlap
 from evaluation.benchmarks import BASELINES, ORACLE, Item, load_benchmark, visitors
-from evaluation.journal import JUDGEMENTS, RUN, Journal
+from evaluation.journal import Journal, finished_run
 from evaluation.judgement import Judgement
 from evaluation.provenance import judge_facts
-from evaluation.report import SplitReport, build_report, print_report, write_scores
+from evaluation.report import SplitReport, build_report, console, print_report, write_scores
 from evaluation.report_files import write_report_files
 from evaluation.run import Job, narrow, plan, run_facts, run_jobs, unfinished
 from evaluation.serving import Serving, attest_servers
@@ -32,9 +32,6 @@ from presets.safety_config import SafetyConfig
 
 START_TIMEOUT_S = 1800.0
 """A large model may first have to be downloaded and loaded."""
-
-PIPE_WIDTH = 160
-"""Columns of the table where no terminal says how many there are."""
 
 OTHER_JUDGES = "judges"
 """The folder in a run's folder that has one folder for every judge but the first."""
@@ -48,11 +45,6 @@ def complain(message: str, code: int) -> int:
     """Say `message` on stderr and return `code`."""
     print(f"evaluation: {message}", file=sys.stderr)
     return code
-
-
-def console() -> Console:
-    """Where tables are printed."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def check_taxonomy(config: SafetyConfig, profile: Profile) -> None:
@@ -86,7 +78,7 @@ def rejudge_command(arguments: argparse.Namespace) -> int:
     """Judge the responses of a run again, into another folder. Returns the exit code."""
     profile = only_judging(load_profile(arguments.profile))
     with ExitStack() as stack:
-        first = stack.enter_context(finished_run(arguments.run, out=arguments.out))
+        first = stack.enter_context(run_to_read(arguments.run, out=arguments.out))
         items = load_benchmark(first.facts["benchmark"], taxonomy=profile.taxonomy)
         arms = list(dict.fromkeys(key.arm for key in first.records))
         jobs = [Job(item, arm) for item in items for arm in arms]
@@ -217,13 +209,14 @@ def only_judging(profile: Profile) -> Profile:
     return narrow(profile, [min(profile.arms, key=lambda arm: arm.server != profile.judge.server).id])
 
 
-def finished_run(folder: Path, *, out: Path) -> Journal:
-    """The journal of a run whose responses another command reads, to write into `out`. Raises `UsageError`."""
-    if not all((folder / name).is_file() for name in (JUDGEMENTS, RUN)):
-        raise UsageError(f"{folder}: holds no run; give the --out folder of `python -m evaluation run`")
+def run_to_read(folder: Path, *, out: Path) -> Journal:
+    """The journal of a run whose responses another command reads, to write into `out`.
+
+    Raises `UsageError` where `out` is that run, `JournalError` where there is none.
+    """
     if out.resolve() == folder.resolve():
         raise UsageError(f"--out is {out}, the run itself; its verdicts would be lost")
-    return Journal(folder, {})
+    return finished_run(folder)
 
 
 def work(profile: Profile, serving: Serving, journal: Journal, todo: Sequence[Job], *, done: int) -> None:

@@ -29,8 +29,9 @@ from evaluation.benchmarks import BASELINES, ORACLE, BenchmarkError, Item, load_
 from evaluation.cosa_score import CONFIDENCE, RESAMPLES, clopper_pearson
 from evaluation.endpoint import EndpointError
 from evaluation.journal import Journal, JournalError, Key, Record
-from evaluation.measuring import UsageError, console, finished_run, judging_servers, only_judging, work
+from evaluation.measuring import UsageError, judging_servers, only_judging, run_to_read, work
 from evaluation.provenance import judge_facts
+from evaluation.report import console, percent
 from evaluation.run import Job, RunError, unfinished
 from evaluation.serving import ServingError
 from presets import yaml_file
@@ -171,16 +172,12 @@ def print_moves(found: Mapping[str, Moves], where: Console) -> None:
     for column in columns:
         table.add_column(column, justify="left" if column == "probe" else "right")
     for name, each in found.items():
-        moved = f"{_percent(each.moved)} [{_percent(each.moved_low)}, {_percent(each.moved_high)}]"
+        moved = f"{percent(each.moved)} [{percent(each.moved_low)}, {percent(each.moved_high)}]"
         rating = f"{_points(each.rating)} [{_points(each.rating_low)}, {_points(each.rating_high)}]"
         counts = (str(each.n), str(each.n_unscored), str(each.to_safe), str(each.to_unsafe))
-        table.add_row(name, *counts, moved, rating, _percent(each.categories))
+        table.add_row(name, *counts, moved, rating, percent(each.categories))
     where.print(table)
     where.print(f"Ideal: nothing moves; under {RULE_DELETED} every unsafe verdict moves to safe.", markup=False)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _points(value: float | None) -> str:
@@ -192,7 +189,7 @@ def probe(options: argparse.Namespace) -> dict[str, Moves]:
     if options.limit < 1:
         raise UsageError(f"--limit is {options.limit}; at least 1 response is needed")
     profile = only_judging(load_profile(options.profile))
-    with finished_run(options.run, out=options.out) as run:
+    with run_to_read(options.run, out=options.out) as run:
         items = load_benchmark(run.facts["benchmark"], taxonomy=profile.taxonomy)
         jobs = probe_jobs(items, run.records, limit=options.limit, seed=options.seed)
         facts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ TREATED = "cosalign"
 """Arms whose id begins so are compared with every other row."""
 
 NOTHING = "–"
+
+PIPE_WIDTH = 160
+"""Columns of a table where no terminal says how many there are."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,12 @@ def _difference(a: Mapping[str, Row], b: Mapping[str, Row], seed: int) -> Differ
     return paired_difference([a[item] for item in both], [b[item] for item in both], seed=seed)
 
 
-def print_report(report: Sequence[SplitReport], console: Console) -> None:
+def console() -> Console:
+    """Where tables are printed."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def print_report(report: Sequence[SplitReport], where: Console) -> None:
     """Print the table, and under it the paired differences and the rates over pairs."""
     table = Table(title="CoSA-Score", title_justify="left")
     for column in ("split", "arm"):
@@ -109,13 +118,13 @@ def print_report(report: Sequence[SplitReport], console: Console) -> None:
         for arm, found in part.arms.items():
             table.add_row(part.split, shown_name(arm), *_cells(found), number(part.ceiling))
         table.add_section()
-    console.print(table)
+    where.print(table)
     for part in report:
         for comparison in part.comparisons:
-            console.print(f"{part.split}: {comparison_line(comparison)}", markup=False)
+            where.print(f"{part.split}: {comparison_line(comparison)}", markup=False)
         for arm, found in part.controllability.items():
             for line in controllability_lines(found):
-                console.print(f"{part.split}: {arm}: {line}", markup=False)
+                where.print(f"{part.split}: {arm}: {line}", markup=False)
 
 
 def shown_name(arm: str) -> str:

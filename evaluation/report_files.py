@@ -81,10 +81,14 @@ def write_report_files(
 
 
 def worst_answers(items: Sequence[Item], records: Mapping[Key, Record], arms: Sequence[str]) -> list[WorstAnswer]:
-    """The answers that are most helpful against their config, no baseline's, the worst first; at most `WORST`."""
+    """The answers that are most helpful against their config, no baseline's, the worst first; at most `WORST`.
+
+    An item that stands in two splits, its own and the clean part of it, is one answer, of the split named first.
+    """
+    once = list({item.id: item for item in reversed(items)}.values())
     found = [
         WorstAnswer(record.arm, item, record, value)
-        for item, record in _answers(items, records, [arm for arm in arms if arm not in BASELINES])
+        for item, record in _answers(once, records, [arm for arm in arms if arm not in BASELINES])
         if (value := record.row(item).value) is not None and value < 0
     ]
     return sorted(found, key=lambda each: (each.value, each.arm, each.item.id))[:WORST]

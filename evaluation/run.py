@@ -90,6 +90,7 @@ def run_facts(profile: Profile, benchmark: str) -> dict[str, Any]:
     """What every row of a run is made with; a journal refuses to go on with other facts."""
     return {
         "profile": profile.id,
+        "taxonomy": profile.taxonomy,
         "benchmark": benchmark,
         "sampling": asdict(profile.sampling),
         "system_prompt_version": SYSTEM_PROMPT_VERSION,

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.agreement import cohens_kappa
-from evaluation.cosa_score import INTERVAL, RESAMPLES
-from evaluation.judgement import MAX_RATING
+from evaluation.cosa_score import INTERVAL, RESAMPLES, signed_help
+from evaluation.report import console, percent
 from evaluation.schema import StoreError, open_read_only, plain_words
 
 TIE, ALL_BAD = "tie", "all bad"
@@ -116,14 +116,8 @@ def _ballot(rows: Sequence[Mapping[str, Any]]) -> Ballot:
         session=first["vote_session_id"],
         choice={"best": first["best"], "tie": TIE, "all_bad": ALL_BAD}[first["outcome"]],
         judge=next(iter(judges), "no judge") if len(judges) <= 1 else SEVERAL,
-        values={row["arm_id"]: _value(row) for row in rows},
+        values={row["arm_id"]: signed_help(row["rating"], row["safe"]) for row in rows},
     )
-
-
-def _value(row: Mapping[str, Any]) -> float | None:
-    if row["rating"] is None or row["safe"] is None:
-        return None
-    return row["rating"] / MAX_RATING * (1 if row["safe"] else -1)
 
 
 def vote_agreement(ballots: Sequence[Ballot], *, seed: int = 0) -> VoteAgreement:
@@ -194,7 +188,7 @@ def as_json(found: Mapping[str, VoteAgreement], people: PeopleAgreement) -> dict
     return {"judges": judges, "people": asdict(people)}
 
 
-def print_agreement(found: Mapping[str, VoteAgreement], people: PeopleAgreement, console: Console) -> None:
+def print_agreement(found: Mapping[str, VoteAgreement], people: PeopleAgreement, where: Console) -> None:
     """Print a row per judge, the choices of each, and how far the people agree."""
     table = Table(title="Judges and votes", title_justify="left")
     for column in (
@@ -209,20 +203,16 @@ def print_agreement(found: Mapping[str, VoteAgreement], people: PeopleAgreement,
     ):
         table.add_column(column, justify="left" if column == "judge" else "right")
     for judge, each in found.items():
-        share = f"{_percent(each.concordant_share)} [{_percent(each.ci_low)}, {_percent(each.ci_high)}]"
+        share = f"{percent(each.concordant_share)} [{percent(each.ci_low)}, {percent(each.ci_high)}]"
         pairs = f"{each.concordant} / {each.discordant} / {each.no_say}"
         counts = (str(each.votes), str(each.unjudged), pairs, share)
-        table.add_row(judge, *counts, _shown(each.tau), _percent(each.same_choice), _shown(each.kappa))
-    console.print(table)
+        table.add_row(judge, *counts, _shown(each.tau), percent(each.same_choice), _shown(each.kappa))
+    where.print(table)
     for judge, each in found.items():
         for (mine, theirs), n in sorted(each.choices.items(), key=lambda item: (-item[1], item[0])):
-            console.print(f"{judge}: judge {mine}, person {theirs}: {n}", markup=False)
-    told = f"{_percent(people.share)} % of {people.pairs}" if people.pairs else "there are none"
-    console.print(f"Two people on the same turn, same choice: {told}", markup=False)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+            where.print(f"{judge}: judge {mine}, person {theirs}: {n}", markup=False)
+    told = f"{percent(people.share)} % of {people.pairs}" if people.pairs else "there are none"
+    where.print(f"Two people on the same turn, same choice: {told}", markup=False)
 
 
 def _shown(value: float | None) -> str:
@@ -258,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(as_json(found, people), ensure_ascii=False, allow_nan=False))
     else:
-        print_agreement(found, people, Console(width=None if sys.stdout.isatty() else 160))
+        print_agreement(found, people, console())
     return 0
 
 

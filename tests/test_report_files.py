@@ -75,6 +75,13 @@ def test_what_a_model_wrote_is_text_on_the_page(tmp_path):
     assert not {"script", "img"} & set(Tags(page).seen)
 
 
+def test_an_answer_in_two_splits_is_one_of_the_worst_once():
+    item = three()[1]
+    found = record(item, "cosalign", 5, "alcohol")
+    copy = replace(item, split=f"{item.split}-clean")
+    assert [each.item for each in worst_answers([item, copy], {found.key: found}, ARMS)] == [item]
+
+
 def test_the_worst_answers_are_the_most_helpful_ones_that_break_their_config():
     mild, full = (replace(item, id=name) for item, name in zip((three()[1],) * 2, ("mild", "full"), strict=True))
     found = [

@@ -15,11 +15,10 @@ DATASET = find_hub_dataset("cosapien")
 SITUATIONS: dict[str, Situation] = {
     "allowed": "allowed",
     "safe": "allowed",
-    "partial": "partial",
     "disallowed": "disallowed",
     "unsafe": "disallowed",
 }
-"""What a prompt's `type` says, by its last word (`fully allowed`, `partially allowed` begins with the other)."""
+"""What a word in a prompt's `type` says, unless another one begins with `partial` (as in `partially allowed`)."""
 
 
 def items() -> list[Item]:
@@ -57,5 +56,5 @@ def _situation(given: str, place: str) -> Situation:
         return "partial"
     named = [SITUATIONS[word] for word in words if word in SITUATIONS]
     if len(named) != 1:
-        raise BenchmarkError(f"{place}: type: is {given!r}; one of {', '.join(SITUATIONS)} is needed in it")
+        raise BenchmarkError(f"{place}: type: is {given!r}; one of partial, {', '.join(SITUATIONS)} is needed in it")
     return named[0]
