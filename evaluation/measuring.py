@@ -59,7 +59,7 @@ def check_taxonomy(config: SafetyConfig, profile: Profile) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """Measure the arms on one benchmark, or on several one after another. Returns the worst exit code of them."""
     profile = _run_profile(arguments)
-    names = _listed(arguments.benchmark, "--benchmark")
+    names = listed(arguments.benchmark, "--benchmark")
     folders = [arguments.out / Path(name).stem for name in names] if len(names) > 1 else [arguments.out]
     if len(set(folders)) < len(folders):
         raise UsageError(
@@ -96,16 +96,17 @@ def rejudge_command(arguments: argparse.Namespace) -> int:
 
 def _run_profile(arguments: argparse.Namespace) -> Profile:
     profile = load_profile(arguments.profile)
-    judges = None if arguments.judges is None else _listed(arguments.judges, "--judges")
+    judges = None if arguments.judges is None else listed(arguments.judges, "--judges")
     profile = profile.judged_by(judges or [profile.judge.name])
     if arguments.arms is not None:
-        profile = narrow(profile, _listed(arguments.arms, "--arms"))
+        profile = narrow(profile, listed(arguments.arms, "--arms"))
     if arguments.seed is not None:
         profile = replace(profile, sampling=replace(profile.sampling, seed=arguments.seed))
     return profile
 
 
-def _listed(given: str, option: str) -> list[str]:
+def listed(given: str, option: str) -> list[str]:
+    """The names in a comma-separated option, each once. Raises `UsageError` when there is none."""
     names = list(dict.fromkeys(name.strip() for name in given.split(",") if name.strip()))
     if not names:
         raise UsageError(f"{option} is {given!r}; name at least one")
@@ -160,7 +161,7 @@ def _ask_and_judge(
     """Do what is unfinished in any of the journals: responses once, verdicts by each judge."""
     if not any(unfinished(jobs, each) for each in (journal, *others.values())):
         return
-    with _servers(profile, log_folder) as serving:
+    with running_servers(profile, log_folder) as serving:
         todo = unfinished(jobs, journal)
         work(profile, serving, journal, todo, done=len(jobs) - len(todo))
         for judge in profile.judges:
@@ -184,7 +185,7 @@ def _take_over(jobs: Sequence[Job], journal: Journal, other: Journal) -> list[Jo
 
 
 @contextmanager
-def _servers(profile: Profile, log_folder: Path) -> Iterator[Serving]:
+def running_servers(profile: Profile, log_folder: Path) -> Iterator[Serving]:
     """The profile's servers, ready, each attested to be what it says."""
     where = Console(stderr=True)
     with Serving(profile, log_folder=log_folder) as serving:
@@ -200,7 +201,7 @@ def judging_servers(profile: Profile, log_folder: Path) -> Iterator[Serving]:
     if profile.judge.kind == "tinyworld":
         yield Serving(profile, log_folder=log_folder)
         return
-    with _servers(profile, log_folder) as serving:
+    with running_servers(profile, log_folder) as serving:
         yield serving
 
 
