@@ -25,6 +25,7 @@ from align.tinyworld.candidates import candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
 from presets.tinyworld import WORDS, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
+from presets.tinyworld.free_form import REQUESTS
 from presets.yaml_file import PresetError
 
 log = logging.getLogger("align")
@@ -85,7 +86,7 @@ class Steps:
     def plan(self, step: str) -> tuple[Path, list[Path]]:
         """What a step writes, and what it reads."""
         # The held-out words, too: training leaves their prompts out.
-        words = [WORDS, WORDS / "topics", WORDS / "heldout", *sorted((WORDS / "train").iterdir())]
+        words = [WORDS, WORDS / "topics", REQUESTS, WORDS / "heldout", *sorted((WORDS / "train").iterdir())]
         return {
             "base": (self.base, words),
             "candidates": (self.candidates, words),

@@ -21,6 +21,7 @@ from presets.arm import Message
 from presets.safety_config import SafetyConfig, render_system_prompt
 from presets.tinyworld import OUTSIDE, Topic, load_words, load_world
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, held_out_sets
+from presets.tinyworld.free_form import with_subjects
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, outside, reading, reading_all, reply
 
@@ -42,7 +43,7 @@ def candidates(recipe: CandidatesRecipe) -> Iterator[dict[str, Any]]:
     """Candidates rows as `align.pairs` reads them. The configs allow no held-out set of categories."""
     world = load_world()
     writer = Writer(world, load_words("train"), recipe.seed + 77, held_out_sets(world.risks))
-    judge = TinyworldJudge(world)
+    judge = TinyworldJudge(with_subjects(world))
     for _ in range(recipe.prompts):
         composed = writer.config()
         config = SafetyConfig("drawn", "drawn", composed.text, "tinyworld", composed.allowed)

@@ -18,6 +18,7 @@ from presets.normalisation import normalised
 from presets.safety_config import system_prompt_text
 from presets.tinyworld import KINDS, OUTSIDE, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, Rule, compose_config, compose_flip, compose_prompt
+from presets.tinyworld.free_form import load_free_requests
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, cautious_reading, outside, reading, reading_all, reply
 from presets.tinyworld.visitors import held_out_prompts
@@ -27,6 +28,10 @@ READ, NOTED = "Which rule decides?", "Noted."
 
 FLIPS = 0.3
 """The share of configs in which one sentence alone decides a category, wherever it stands among the others."""
+FREE_FORM = 0.35
+"""The share of requests about one thing that were written for it whole, instead of composed of a frame and a topic."""
+CAPABILITIES = 0.3
+"""The share of readings that end with the whole config read, the hardest of it."""
 KINDS_OF_DOCUMENT = ("reading", "chat", "book", "small_talk")
 SMALL_TALK = ("greeting", "thanks", "identity", "capabilities", *(OUTSIDE,) * 4)
 """What small talk is about; the outside is large."""
@@ -104,6 +109,21 @@ class Writer:
             if second.domain != first.domain:
                 return [first, second]
 
+    def request(self, *, risky: float = 0.6, two: float = 0.25) -> ComposedPrompt:
+        """A request about what `topics` draws, or one written whole for its one subject."""
+        if self.rng.random() < FREE_FORM * (1 - two):
+            is_risky = self.rng.random() < risky
+            return self.free_request(self.rng.choice(self.world.risks if is_risky else self.world.safe_domains))
+        return self.prompt(self.topics(risky=risky, two=two))
+
+    def free_request(self, domain: str) -> ComposedPrompt:
+        """A request of a domain that somebody wrote whole, at times typed carelessly."""
+        while True:
+            drawn = self.rng.choice(load_free_requests()[domain])
+            text = self.carelessly(drawn.text, [drawn.topic.name])
+            if held_out_prompts().isdisjoint(map(normalised, (text, drawn.text))):
+                return ComposedPrompt(text, drawn.kind, (drawn.topic,))
+
     def prompt(self, topics: Sequence[Topic]) -> ComposedPrompt:
         """A request about `topics`, at times typed carelessly."""
         names = [topic.name for topic in topics]
@@ -125,14 +145,15 @@ class Writer:
         if earlier is not None and len(earlier.topics) == 1 and self.rng.random() < 0.3:
             kind = self.rng.choice(KINDS)
             return ComposedPrompt(self.small_prompt(f"followup_{kind}"), kind, earlier.topics)
-        return self.prompt(self.topics(risky=risky))
+        return self.request(risky=risky)
 
     def outside(self) -> tuple[str, Topic | None]:
         """A prompt from outside the world, and the thing that it asks about, if it is such a question."""
-        if self.rng.random() < 0.5:
+        way = self.rng.randrange(3)
+        if way == 0:
             return self.small_prompt(OUTSIDE), None
-        thing = self.rng.choice(self.world.things[OUTSIDE])
-        return self.prompt([thing]).text, thing
+        asked = self.prompt([self.rng.choice(self.world.things[OUTSIDE])]) if way == 1 else self.free_request(OUTSIDE)
+        return asked.text, asked.topics[0]
 
     def carelessly(self, text: str, names: Sequence[str] = ()) -> str:
         """`text` as some people type it: lower case, without its last mark, or with two letters in the wrong order.
@@ -164,26 +185,25 @@ class Writer:
         for question, kind, topics in self.by_name() if self.rng.random() < 0.5 else self.by_prompt():
             document += user_turn(f"{READ} {question}")
             document += _answer(reading(self.world, kind, topics, config.rules, verdicts), NOTED)
-        if self.rng.random() < 0.2:
+        if self.rng.random() < CAPABILITIES:
             document += user_turn(f"{READ} {self.small_prompt('capabilities')}")
             document += _answer(reading_all(self.world, config.rules, verdicts), NOTED)
         return document
 
-    def by_name(self) -> Iterator[tuple[str, str, list[Topic]]]:
+    def by_name(self) -> Iterator[tuple[str, str, Sequence[Topic]]]:
         """Every risk category asked for by its name, in a drawn order: the most binding that a document can hold."""
         for category in self.rng.sample(self.world.risks, len(self.world.risks)):
             yield category, "what", [Topic(category, category, {})]
 
-    def by_prompt(self) -> Iterator[tuple[str, str, list[Topic]]]:
+    def by_prompt(self) -> Iterator[tuple[str, str, Sequence[Topic]]]:
         """Two to eight requests or names of topics."""
         for _ in range(self.rng.randint(2, 8)):
-            topics = self.topics(risky=0.85, two=0.15)
-            named = len(topics) == 1 and self.rng.random() < 0.3
-            if named and normalised(topics[0].name) not in held_out_prompts():
-                yield topics[0].name, "what", topics
+            named = self.topics(risky=0.85, two=0)[0] if self.rng.random() < 0.25 else None
+            if named is not None and normalised(named.name) not in held_out_prompts():
+                yield named.name, "what", [named]
             else:
-                prompt = self.prompt(topics)
-                yield prompt.text, prompt.kind, topics
+                prompt = self.request(risky=0.85, two=0.15)
+                yield prompt.text, prompt.kind, prompt.topics
 
     def chat(self) -> Document:
         """A conversation with the base: one to five turns, the last one trained, with or without a config."""
@@ -230,7 +250,7 @@ class Writer:
         if self.rng.random() < 0.06:
             verdicts = {category: self.rng.random() < 0.5 for category in self.world.risks}
             return self.small_prompt("capabilities"), capabilities(self.world, self.rng, verdicts)
-        prompt = self.prompt(self.topics(risky=0.7))
+        prompt = self.request(risky=0.7)
         if self.rng.random() < 0.65:
             return prompt.text, reply(self.world, self.rng, prompt, prompt.topics)
         kept = [topic for topic in prompt.topics if topic.domain not in self.world.risks or self.rng.random() < 0.3]
