@@ -85,13 +85,14 @@ class Steps:
 
     def plan(self, step: str) -> tuple[Path, list[Path]]:
         """What a step writes, and what it reads."""
+        start = [Path(self.recipe.sft.start)] if self.recipe.sft.start else []
         # The held-out words, too: training leaves their prompts out.
         words = [WORDS, WORDS / "topics", REQUESTS, WORDS / "heldout", *sorted((WORDS / "train").iterdir())]
         return {
             "base": (self.base, words),
             "candidates": (self.candidates, words),
             "pairs": (self.pairs, [self.candidates]),
-            "sft": (self.sft, [self.base, self.candidates]),
+            "sft": (self.sft, [self.base, self.candidates, *start]),
             "dpo": (self.dpo, [self.base, self.sft, self.pairs]),
             "publish": (self.published, [self.base, self.dpo]),
         }[step]

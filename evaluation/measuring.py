@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evaluation import agreement, decisions, overlap
 from evaluation.benchmarks import BASELINES, ORACLE, Item, load_benchmark, visitors
-from evaluation.journal import Journal, finished_run
+from evaluation.journal import Journal, Record, finished_run
 from evaluation.judgement import Judgement
 from evaluation.provenance import judge_facts
 from evaluation.report import SplitReport, build_report, console, print_report, write_scores
@@ -221,11 +221,20 @@ def run_to_read(folder: Path, *, out: Path) -> Journal:
 
 
 def work(profile: Profile, serving: Serving, journal: Journal, todo: Sequence[Job], *, done: int) -> None:
-    """Do jobs under a progress bar."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("answers judged", total=done + len(todo), completed=done)
-        asyncio.run(run_jobs(profile, serving, journal, todo, on_record=lambda _: progress.advance(bar)))
+    """Do jobs under a progress bar that tells the rate, the time left, and the tokens read and written so far."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[cost]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("answers judged", total=done + len(todo), completed=done, cost="")
+        tokens = 0
+
+        def tell(record: Record) -> None:
+            nonlocal tokens
+            tokens += (record.response.prompt_tokens or 0) + (record.response.completion_tokens or 0)
+            rate = progress.tasks[bar].speed
+            cost = f"{tokens:,} tokens" if rate is None else f"{rate:.1f}/s, {tokens:,} tokens"
+            progress.update(bar, advance=1, cost=cost)
+
+        asyncio.run(run_jobs(profile, serving, journal, todo, on_record=tell))
 
 
 def wait_ready(serving: Serving, where: Console) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -71,6 +72,24 @@ def test_sft_and_dpo_each_moved_the_adapter(smoke):
     b_matrices = [key for key in sft if "lora_B" in key]
     assert all(sft[key].abs().sum() > 0 for key in b_matrices)
     assert any((sft[key] - dpo[key]).abs().max() > 0 for key in b_matrices)
+
+
+def test_sft_can_go_on_from_an_adapter(smoke, tmp_path, capsys):
+    """With a learning rate of nothing what comes out is what it began with."""
+    from safetensors.torch import load_file
+
+    folder, arguments, _ = smoke
+    work = tmp_path / "work"
+    shutil.copytree(folder / "work" / "base", work / "base")
+    shutil.copy(folder / "work" / "candidates.jsonl", work)
+    before = folder / "work" / "sft"
+    options = ["sft", *arguments, "--override", f"work={work}", "--override", "sft.learning_rate=0.0"]
+    assert run(*options, "--override", f"sft.start={before}").returncode == 0
+    old, new = (load_file(place / "adapter_model.safetensors") for place in (before, work / "sft"))
+    assert old.keys() == new.keys()
+    assert all((old[key] == new[key]).all() for key in old)
+    assert main([*options, "--override", f"sft.start={tmp_path}/nowhere"]) == 2
+    assert f"{tmp_path}/nowhere" in capsys.readouterr().err
 
 
 def test_binding_is_measured_on_seen_and_unseen_configs(smoke):
