@@ -1,4 +1,5 @@
 """python -m align STEP --recipe FILE.yaml: run one step, or `all` that are missing, from nothing to an adapter.
+python -m align pairs --candidates FILE.jsonl --out FILE.jsonl: the pairs of candidates of one's own, without a recipe.
 
 Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, publish. All work goes on in the recipe's `work`
 folder; a manifest beside each output says how it was made, and a step whose parameters and inputs have not changed is
@@ -13,13 +14,16 @@ import itertools
 import logging
 import random
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from align.candidate_rows import read_candidates
 from align.jsonl import RowError, read_rows, write_rows
 from align.manifest import is_done, provenance, start_or_go_on, write_manifest
+from align.pairs import PairsRecipe, pairs, target, unreadable
 from align.recipe import STEPS, Recipe, load_recipe
 from align.tinyworld.candidates import candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
@@ -41,8 +45,13 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("httpx", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if fault := _usage_fault(options):
+        parser.error(fault)
     try:
+        if options.candidates is not None:
+            return pair_file(options)
         recipe = load_recipe(options.recipe, smoke=options.smoke, overrides=options.override)
         steps = list(STEPS) if options.step == "all" else [options.step]
         for step in steps:
@@ -53,6 +62,29 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("align: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    return 0
+
+
+def pair_file(options: argparse.Namespace) -> int:
+    """Write the paper's pairs of a candidates file, and say how many, and what was left out and why. Returns the exit code."""
+    recipe = PairsRecipe(**{field.name: getattr(options, field.name) for field in fields(PairsRecipe)})
+    rng = random.Random(recipe.seed)
+    seen: Counter[str] = Counter()
+
+    def found() -> Iterator[dict[str, Any]]:
+        for row in read_candidates(options.candidates):
+            made = list(pairs(row, recipe, rng))
+            seen["rows"] += 1
+            seen["rows without a pair"] += not made
+            seen["responses with unreadable labels"] += unreadable(row)
+            yield from made
+        if not seen["rows"]:  # said before an empty file takes the place of an older one
+            raise RowError(f"{options.candidates}: holds no rows; there is nothing to pair")
+
+    count = write_rows(options.out, found())
+    print(f"{options.out}: {count} pairs of {seen.pop('rows')} rows")
+    for reason, left_out in seen.items():
+        print(f"left out: {left_out} {reason}")
     return 0
 
 
@@ -114,18 +146,15 @@ class Steps:
         return {"prompts": write_rows(self.candidates, candidates(self.recipe.candidates))}
 
     def do_pairs(self) -> dict[str, int]:
-        from align.pairs import pairs
-
         rng = random.Random(self.recipe.pairs.seed)
-        found = (pair for row in self._candidate_rows() for pair in pairs(row, self.recipe.pairs, rng))
+        found = (pair for row in read_candidates(self.candidates) for pair in pairs(row, self.recipe.pairs, rng))
         return {"pairs": write_rows(self.pairs, found)}
 
     def do_sft(self) -> dict[str, int]:
-        from align.pairs import target
         from align.sft import train_sft
 
         rng = random.Random(self.recipe.pairs.seed)
-        targets = [target(row, self.recipe.pairs, rng) for row in self._candidate_rows()]
+        targets = [target(row, self.recipe.pairs, rng) for row in read_candidates(self.candidates)]
         rows = [row for row in targets if row is not None]
         train_sft(self.recipe.sft, model=self.base, rows=rows, out=self.sft)
         return {"rows": len(rows)}
@@ -141,9 +170,6 @@ class Steps:
 
         return {"files": publish(self.recipe.publish, base=self.base, adapter=self.dpo)}
 
-    def _candidate_rows(self) -> Iterator[dict[str, Any]]:
-        return read_rows(self.candidates, needed=("prompt", "allowed", "system_prompt", "responses"))
-
 
 def _sampled_documents() -> Iterator[list[tuple[str, bool]]]:
     """Documents of every kind in equal shares, whatever the recipe's mix: that one is a parameter already."""
@@ -156,11 +182,27 @@ def _sampled_documents() -> Iterator[list[tuple[str, bool]]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m align", description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=[*STEPS, "all"], help="one step, or all that are missing")
-    parser.add_argument("--recipe", type=Path, required=True, help="a YAML file such as align/recipes/tinyworld.yaml")
+    parser.add_argument("--recipe", type=Path, help="a YAML file such as align/recipes/tinyworld.yaml")
     parser.add_argument("--override", action="append", default=[], metavar="KEY=VALUE", help="such as sft.epochs=2")
     parser.add_argument("--smoke", action="store_true", help="the recipe's smoke section: the whole way, small")
     parser.add_argument("--force", action="store_true", help="run even what is done")
+    alone = parser.add_argument_group("pairs without a recipe")
+    alone.add_argument("--candidates", type=Path, metavar="FILE.jsonl", help="labelled responses to prompts")
+    alone.add_argument("--out", type=Path, metavar="FILE.jsonl", help="where the pairs go")
+    for field in fields(PairsRecipe):
+        alone.add_argument(
+            f"--{field.name}", type=type(field.default), default=field.default, help="default: %(default)s"
+        )
     return parser
+
+
+def _usage_fault(options: argparse.Namespace) -> str:
+    """What is wrong with the options together; empty when nothing is."""
+    if options.candidates is None:
+        return "" if options.recipe is not None and options.out is None else "give --recipe FILE.yaml"
+    if options.step != "pairs" or options.recipe is not None or options.out is None:
+        return "--candidates goes with `pairs` and --out, and without --recipe"
+    return ""
 
 
 if __name__ == "__main__":

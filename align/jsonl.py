@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,13 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def read_rows(path: Path, *, needed: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON Lines file. Raises `RowError` for a broken one, or one without a field that is `needed`."""
+def read_rows(
+    path: Path, *, needed: Iterable[str] = (), fault: Callable[[dict[str, Any]], str] = lambda row: ""
+) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON Lines file.
+
+    Raises `RowError` for a broken one, one without a field that is `needed`, or one of which `fault` says what is wrong.
+    """
     if not path.is_file():
         raise RowError(f"{path}: there is no such file; run the step that writes it first")
     fields = tuple(needed)
@@ -39,6 +44,8 @@ def read_rows(path: Path, *, needed: Iterable[str] = ()) -> Iterator[dict[str, A
             for field in fields:
                 if field not in row:
                     raise RowError(f"{path}: line {number}: {field}: is missing")
+            if wrong := fault(row):
+                raise RowError(f"{path}: line {number}: {wrong}")
             yield row
     except JsonLinesError as error:
         raise RowError(str(error)) from error

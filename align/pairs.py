@@ -62,6 +62,11 @@ def cells(row: Mapping[str, Any], recipe: PairsRecipe) -> list[Cell]:
     return sorted(made, key=lambda cell: cell.error)
 
 
+def unreadable(row: Mapping[str, Any]) -> int:
+    """How many responses of a candidates row have labels that could not be read (null)."""
+    return sum(each.get("categories") is None or each.get("addressed") is None for each in row["responses"])
+
+
 def pairs(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> Iterator[dict[str, Any]]:
     """The preference pairs of one candidates row, as TRL's conversational format with the errors beside."""
     for better, worse in itertools.combinations(cells(row, recipe), 2):
@@ -73,6 +78,7 @@ def pairs(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> It
             "rejected": [{"role": "assistant", "content": rng.choice(worse.texts)}],
             "chosen_error": better.error,
             "rejected_error": worse.error,
+            "mode": row.get("mode"),
             "allowed": sorted(row["allowed"]),
         }
 

@@ -1,9 +1,11 @@
 """Preference pairs follow the paper's error score (cosa.md section 7) to the last digit."""
 
+import json
 import random
 
 import pytest
 
+from align.__main__ import main
 from align.pairs import PairsRecipe, cells, pairs, target
 
 RECIPE = PairsRecipe()
@@ -82,3 +84,84 @@ def test_the_sft_target_is_a_response_of_the_lowest_error():
 
 def test_there_is_no_target_when_every_response_breaks_the_config():
     assert target(row(set(), ("bad", {"x"}, True)), RECIPE, random.Random(0)) is None
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    return path
+
+
+def pair_up(folder, *options):
+    return main(
+        ["pairs", "--candidates", str(folder / "candidates.jsonl"), "--out", str(folder / "pairs.jsonl"), *options]
+    )
+
+
+def test_the_command_writes_all_pairs_of_a_file_and_says_what_it_left_out(tmp_path, capsys):
+    full = row(
+        {"x"}, ("full", {"x"}, True), ("no", set(), False), ("bad", {"y"}, True), ("?", None, True), mode="superset"
+    )
+    write(tmp_path / "candidates.jsonl", full, row({"x"}, ("no", set(), False)))
+    assert pair_up(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "3 pairs of 2 rows" in said
+    assert "1 responses with unreadable labels" in said
+    assert "1 rows without a pair" in said
+    first, *_ = found = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert [(each["chosen_error"], each["rejected_error"]) for each in found] == [(0.1, 1.0), (0.1, 3.0), (1.0, 3.0)]
+    assert first == {
+        "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "p"}],
+        "chosen": [{"role": "assistant", "content": "full"}],
+        "rejected": [{"role": "assistant", "content": "no"}],
+        "chosen_error": 0.1,
+        "rejected_error": 1.0,
+        "mode": "superset",
+        "allowed": ["x"],
+    }
+
+
+def test_the_weights_are_the_commands(tmp_path):
+    write(tmp_path / "candidates.jsonl", row({"x"}, ("full", {"x"}, True), ("no", set(), False)))
+    assert pair_up(tmp_path, "--alpha", "2", "--gamma", "0.5") == 0
+    (pair,) = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert (pair["chosen"][0]["content"], pair["chosen_error"], pair["rejected_error"]) == ("no", 0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        pytest.param("", "holds no rows", id="empty"),
+        pytest.param('{"prompt": "p"}', "line 1: allowed: is missing", id="missing"),
+        pytest.param("[1]", "line 1: is a list", id="no-object"),
+        pytest.param("{nonsense", "line 1: is not JSON", id="no-json"),
+        pytest.param(json.dumps({**row(set()), "allowed": "x"}), "line 1: allowed: is 'x'", id="allowed"),
+        pytest.param(json.dumps({**row(set()), "prompt": 3}), "line 1: prompt: is 3", id="prompt"),
+        pytest.param(json.dumps({**row(set()), "responses": {}}), "responses: is {}", id="responses"),
+        pytest.param(json.dumps({**row(set()), "mode": 1}), "mode: is 1", id="mode"),
+        pytest.param(json.dumps({**row(set()), "history": ["hi"]}), "history: is ['hi']", id="history"),
+        pytest.param(json.dumps(row(set(), ("a", {"x"}, 1))), "responses[0].addressed: is 1", id="addressed"),
+        pytest.param(json.dumps(row(set(), (None, {"x"}, True))), "responses[0].text", id="text"),
+    ],
+)
+def test_a_broken_row_is_named_and_the_pairs_of_before_stay(tmp_path, capsys, broken, words):
+    (tmp_path / "candidates.jsonl").write_text(broken + "\n")
+    (tmp_path / "pairs.jsonl").write_text("those of before\n")
+    assert pair_up(tmp_path) == 2
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "pairs.jsonl").read_text() == "those of before\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sft", "--candidates", "a.jsonl", "--out", "b.jsonl"],
+        ["pairs", "--candidates", "a.jsonl"],
+        ["pairs", "--out", "b.jsonl"],
+        ["pairs"],
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "--candidates goes with" in (said := capsys.readouterr().err) or "give --recipe" in said
