@@ -6,7 +6,6 @@ votes are only ever added. Several threads and several processes of one machine 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import threading
@@ -371,24 +370,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`check`: print rows per table and whether the file is sound; 0 when it is, 1 when it is not or cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.store", description="Look after a store's file.")
-    parser.add_argument("command", choices=["check"], help="count the rows and look for damage; writes nothing")
-    parser.add_argument("--db", type=Path, default=os.environ.get("COSA_DB"), help="the file (default: $COSA_DB)")
-    options = parser.parse_args(arguments)
-    if options.db is None:
-        parser.error("which file? give --db FILE or set COSA_DB")
-    try:
-        report = check(options.db)
-    except StoreError as error:
-        print(error, file=sys.stderr)
-        return 1
-    for table, count in report.counts.items():
-        print(f"{table:20} {count:>8}")
-    print(f"{'integrity_check':20} {'; '.join(report.problems) or 'ok':>8}")
-    return 1 if report.problems else 0
-
-
 if __name__ == "__main__":
+    from evaluation.store_commands import main
+
     sys.exit(main())

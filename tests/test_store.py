@@ -22,7 +22,8 @@ from evaluation.judgement import Judgement
 from evaluation.process import process_start
 from evaluation.response import Response
 from evaluation.schema import STEPS, filesystem, migrations, open_database
-from evaluation.store import ABANDONED, ArmRecord, Store, StoreError, Turn, main
+from evaluation.store import ABANDONED, ArmRecord, Store, StoreError, Turn
+from evaluation.store_commands import main
 from evaluation.vote import Vote
 from presets.profile import Sampling
 from presets.safety_config import SafetyConfig, render_system_prompt

@@ -1,0 +1,63 @@
+"""The commands of `python -m evaluation.store`: check a store's file, and take its data along."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.export import FORMATS, Filters, export
+from evaluation.schema import StoreError, check
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 when it did what it should, 1 when not, and says why."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.store", description="Look after a store's file.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    checking = commands.add_parser("check", help="count the rows and look for damage; writes nothing")
+    checking.set_defaults(run=check_command)
+    exporting = commands.add_parser("export", help="write votes and comparisons for others to read")
+    exporting.set_defaults(run=export_command)
+    exporting.add_argument("--format", required=True, choices=list(FORMATS), help="see evaluation/export.py")
+    exporting.add_argument("--out", required=True, type=Path, help="the file to write")
+    for option, what in (("config", "a config's id"), ("arm", "an arm's id"), ("profile", "a profile's id")):
+        exporting.add_argument(
+            f"--{option}", action="append", default=[], metavar="ID", help=f"{what}; may be repeated"
+        )
+    exporting.add_argument("--annotator", action="append", default=[], metavar="SESSION", help="whose votes")
+    exporting.add_argument(
+        "--with-personal", action="store_true", help="who voted, and the reasons that they wrote, too"
+    )
+    for command in (checking, exporting):
+        command.add_argument("--db", type=Path, default=os.environ.get("COSA_DB"), help="the file (default: $COSA_DB)")
+    options = parser.parse_args(arguments)
+    if options.db is None:
+        parser.error("which file? give --db FILE or set COSA_DB")
+    try:
+        return options.run(options)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def check_command(options: argparse.Namespace) -> int:
+    """Print rows per table and whether the file is sound; 0 when it is."""
+    report = check(options.db)
+    for table, count in report.counts.items():
+        print(f"{table:20} {count:>8}")
+    print(f"{'integrity_check':20} {'; '.join(report.problems) or 'ok':>8}")
+    return 1 if report.problems else 0
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Write the file; print how many rows it has, and what was left out and why. 1 when there is nothing to write."""
+    filters = Filters(
+        *(frozenset(chosen) for chosen in (options.config, options.arm, options.profile, options.annotator))
+    )
+    found = export(options.db, options.format, options.out, filters=filters, with_personal=options.with_personal)
+    print(f"{options.out}: {found.rows} rows")
+    for reason, count in sorted(found.left_out.items()):
+        print(f"left out: {count} {reason}")
+    return 0
