@@ -17,7 +17,8 @@ from markdown_it import MarkdownIt
 from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
 from playground import wording
-from playground.session import Answer, Standing
+from playground.grid import findings
+from playground.session import Answer, Standing, Turn
 from presets.arm import Arm
 from presets.profile import Profile
 from presets.risk_taxonomy import RiskTaxonomy
@@ -199,6 +200,51 @@ def _badges(judgement: Judgement, taxonomy: RiskTaxonomy) -> str:
         f'</span></span><span class="badge {obeys}">{escape(wording.obedience(judgement))}</span>'
         f'<span class="badge found">{escape(wording.found(judgement, taxonomy))}</span>'
         f'</summary><p class="why" dir="auto">{escape(wording.why(judgement))}</p></details>'
+    )
+
+
+def grid(turns: Sequence[Turn], arms: Sequence[Arm], taxonomy: RiskTaxonomy, *, is_done: bool) -> str:
+    """One prompt's answers, a row per config and a column per arm; when all are judged, what they say of each arm."""
+    heads = "".join(f'<th scope="col">{escape(arm.title)}</th>' for arm in arms)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(turn.config.title)}{_allowed_line(turn.config, taxonomy)}</th>'
+        f"{''.join(_cell(turn.answers[arm.id], taxonomy) for arm in arms)}</tr>"
+        for turn in turns
+    )
+    table = f'<table class="grid"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="matrix">{table}{_findings(turns, arms) if is_done and turns else ""}</div>'
+
+
+def _allowed_line(config: SafetyConfig, taxonomy: RiskTaxonomy) -> str:
+    names = taxonomy.names(config.allowed) if config.allowed is not None else None
+    words = wording.ALLOWED_BY_TEXT if names is None else ", ".join(names) or wording.NOTHING_ALLOWED
+    return f'<span class="caption">{escape(words)}</span>'
+
+
+def _cell(answer: Answer, taxonomy: RiskTaxonomy) -> str:
+    judgement = answer.judgement if answer.judgement is not None and answer.judgement.unscored is None else None
+    kind = "open" if judgement is None else "refuses" if not judgement.rating else "obeys"
+    if judgement is not None and not judgement.safe:
+        kind = "breaks"
+    words = answer.response.text or answer.error or (wording.MATRIX_EMPTY if not answer.is_final else wording.NO_ANSWER)
+    verdict = "" if judgement is None else f'<span class="badge {kind}">{escape(wording.in_short(judgement))}</span>'
+    return (
+        f'<td class="{kind}"><details><summary>{verdict}<span class="short" dir="auto">{escape(words)}</span></summary>'
+        f"{_said(answer)}{_thinking(answer)}{_verdict(answer, taxonomy)}</details></td>"
+    )
+
+
+def _findings(turns: Sequence[Turn], arms: Sequence[Arm]) -> str:
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in wording.MATRIX_FINDINGS)
+    rows = ""
+    for arm in arms:
+        found = findings(turns, arm.id)
+        counts = (found.flips, found.refused, found.broken, found.reversals)
+        cells = "".join(f"<td>{escape(wording.count(each.hits, each.of))}</td>" for each in counts)
+        rows += f'<tr><th scope="row">{escape(arm.title)}</th>{cells}</tr>'
+    return (
+        f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="caption">{escape(wording.MATRIX_NOTE)}</p></div>'
     )
 
 

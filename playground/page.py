@@ -1,4 +1,4 @@
-"""The page: theme, style, keys, and the tab in it. `build_page` gets its parts passed in and starts nothing."""
+"""The page: theme, style, keys, and the tabs in it. `build_page` gets its parts passed in and starts nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from evaluation.store import Store
 from playground import markup, wording
 from playground.answering import Answering, JudgeFactory
 from playground.compare import Compare
+from playground.matrix import Matrix
 from playground.picker import Choices
 from presets.profile import Profile
 from presets.risk_taxonomy import load_taxonomy
@@ -31,10 +32,11 @@ MAX_WAITING = 64
 
 @dataclass(frozen=True)
 class Page:
-    """The built page, its tab, and what `gr.Blocks.launch` must be given to show it as it was designed."""
+    """The built page, its tabs, and what `gr.Blocks.launch` must be given to show it as it was designed."""
 
     blocks: gr.Blocks
     compare: Compare
+    matrix: Matrix
 
     @property
     def launch_options(self) -> dict[str, Any]:
@@ -70,11 +72,15 @@ def build_page(
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(markup.header(profile))
-        compare = Compare(answering, choices)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
+                compare = Compare(answering, choices)
+            with gr.Tab(wording.TABS[1], elem_id="tab-matrix"):
+                matrix = Matrix(answering, choices, compare.session)
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
-    return Page(blocks, compare)
+    return Page(blocks, compare, matrix)
 
 
 def theme() -> gr.themes.Base:
