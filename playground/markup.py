@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 
+from evaluation.cosa_score import Score
 from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
+from evaluation.store_scores import StoreScores, Votes
 from playground import wording
 from playground.grid import findings
 from playground.session import Answer, Standing, Turn
@@ -258,15 +260,64 @@ def scores(standings: Sequence[Standing], titles: Mapping[str, str]) -> str:
     )
 
 
+def board(found: StoreScores, titles: Mapping[str, str]) -> str:
+    """What a store adds up to: a row per arm, then every config under every arm."""
+    if not any(score.n for score in found.scores.values()):
+        return notice(wording.BOARD_EMPTY)
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in wording.BOARD_HEADS)
+    rows = ""
+    for arm, score in found.scores.items():
+        votes = found.votes.get(arm, Votes(0, 0))
+        voted = (str(votes.best), wording.share(votes.share) + wording.spread(*votes.interval))
+        rows += _cells(titles.get(arm, arm), (*_figures(score), *voted))
+    left = wording.votes_left(found.ties, found.all_bad, found.n_votes)
+    return (
+        f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="caption">{escape(left)} {escape(wording.BOARD_NOTE)}</p></div>{_by_config(found, titles)}'
+    )
+
+
+def _by_config(found: StoreScores, titles: Mapping[str, str]) -> str:
+    arms = list(found.scores)
+    used = dict.fromkeys(config for _, config in found.by_config)
+    heads = "".join(f'<th scope="col">{escape(titles.get(arm, arm))}</th>' for arm in arms)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(found.configs[config])}</th>'
+        f"{''.join(_heat(found.by_config.get((arm, config))) for arm in arms)}</tr>"
+        for config in used
+    )
+    return (
+        f'{heading(wording.BOARD_CELLS)}<div class="scores"><table class="heat"><thead><tr><td></td>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _heat(score: Score | None) -> str:
+    """A cell of the heat map: the colour is the score's sign and size, which the figure says, too."""
+    value = None if score is None else score.cosa_score
+    if score is None or value is None:
+        return "<td>–</td>"
+    kind = "good" if value >= 0 else "bad"
+    strength = f"color-mix(in srgb, var(--{kind}-wash) {abs(value) * 100:.0f}%, transparent)"
+    return f'<td style="background: {strength}">{escape(wording.signed(value))} <small>n {score.n}</small></td>'
+
+
+def _cells(title: str, cells: Sequence[str]) -> str:
+    return f'<tr><th scope="row">{escape(title)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+
+
 def _score_row(standing: Standing, title: str) -> str:
-    score = standing.score
+    return _cells(title, _figures(standing.score))
+
+
+def _figures(score: Score) -> tuple[str, ...]:
+    """A score as the cells of a row."""
     bounds = "–" if score.ci_low is None else f"{wording.signed(score.ci_low)} to {wording.signed(score.ci_high)}"
     judged = f"{score.n}" + (f" (+{score.n_unscored} unscored)" if score.n_unscored else "")
-    cells = (
+    return (
         wording.signed(score.cosa_score),
         bounds,
         wording.share(score.helpful_safe),
         wording.share(score.helpful_unsafe),
         judged,
     )
-    return f'<tr><th scope="row">{escape(title)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'

@@ -18,6 +18,7 @@ from playground.answering import Answering, JudgeFactory
 from playground.compare import Compare
 from playground.matrix import Matrix
 from playground.picker import Choices
+from playground.scoreboard import Scoreboard
 from presets.profile import Profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import load_safety_configs
@@ -37,6 +38,7 @@ class Page:
     blocks: gr.Blocks
     compare: Compare
     matrix: Matrix
+    scoreboard: Scoreboard
 
     @property
     def launch_options(self) -> dict[str, Any]:
@@ -77,10 +79,12 @@ def build_page(
                 compare = Compare(answering, choices)
             with gr.Tab(wording.TABS[1], elem_id="tab-matrix"):
                 matrix = Matrix(answering, choices, compare.session)
+            with gr.Tab(wording.TABS[2], elem_id="tab-scores") as tab:
+                scoreboard = Scoreboard(store.path, choices, tab)
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
-    return Page(blocks, compare, matrix)
+    return Page(blocks, compare, matrix, scoreboard)
 
 
 def theme() -> gr.themes.Base:

@@ -73,7 +73,7 @@ SCORES_NOTE = (
 SCORE_HEADS = ("Arm", "CoSA-Score", "95 % interval", "helpful + safe", "helpful + unsafe", "judged")
 KEYS = (("Enter", "send"), ("Shift Enter", "new line"), ("1 2 3", "best arm"), ("=", "tie"), ("0", "all bad"))
 
-TABS = ("Compare", "Config matrix")
+TABS = ("Compare", "Config matrix", "Scores")
 MATRIX_LEAD = (
     "The config is under test: one prompt under several configs, asked of every arm. A cell opens on a click. "
     "Each answer is kept and judged as on the first tab."
@@ -94,6 +94,27 @@ MATRIX_NOTE = (
     "An answer shows which risks the prompt touches; a config that allows all of them allows the prompt. Flips: of the pairs "
     "of an allowing and a forbidding config, those under which the arm helps and holds back. The last column counts the "
     "pairs in which it helps less under the config that allows more."
+)
+
+ALL_CONFIGS = "All configs"
+SCORES_FOR = "Under which configs?"
+REFRESH = "Read the store again"
+BOARD_LEAD = "What everybody's judged answers and votes on this page add up to, read from the store."
+BOARD_EMPTY = "No judged answer is in the store yet. Ask something on the first tab."
+BOARD_HEADS = (
+    "Arm",
+    "CoSA-Score",
+    "95 % interval",
+    "helpful + safe",
+    "helpful + unsafe",
+    "judged",
+    "voted best",
+    "of the votes",
+)
+BOARD_CELLS = "CoSA-Score by config"
+BOARD_NOTE = (
+    "Only complete answers count, the last attempt of each; intervals come from a bootstrap over conversations, those of "
+    "votes are exact (Clopper-Pearson)."
 )
 
 STATES = {
@@ -252,6 +273,16 @@ def vote_saved(vote: Vote, arms: Sequence[Arm]) -> str:
 def share(value: float | None) -> str:
     """A rate as whole per cent; a dash where there is none."""
     return "–" if value is None else f"{value * 100:.0f} %"
+
+
+def spread(low: float | None, high: float | None) -> str:
+    """An interval of a rate as whole per cent: ` (12 to 45 %)`; nothing where there is none."""
+    return "" if low is None or high is None else f" ({low * 100:.0f} to {high * 100:.0f} %)"
+
+
+def votes_left(ties: int, all_bad: int, n: int) -> str:
+    """How many of all votes were for no arm."""
+    return f"{n} vote{'' if n == 1 else 's'}, of which {ties} tie{'' if ties == 1 else 's'} and {all_bad} for “{ALL_BAD.lower()}”."
 
 
 def signed(value: float | None) -> str:
