@@ -19,7 +19,7 @@ from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
 from evaluation.store_scores import StoreScores, Votes
 from playground import wording
-from playground.grid import findings
+from playground.grid import Count, findings, resistance
 from playground.session import Answer, Standing, Turn
 from presets.arm import Arm
 from presets.profile import Profile
@@ -205,22 +205,25 @@ def _badges(judgement: Judgement, taxonomy: RiskTaxonomy) -> str:
     )
 
 
-def grid(turns: Sequence[Turn], arms: Sequence[Arm], taxonomy: RiskTaxonomy, *, is_done: bool) -> str:
-    """One prompt's answers, a row per config and a column per arm; when all are judged, what they say of each arm."""
+def grid(
+    rows: Sequence[tuple[str, Turn]], arms: Sequence[Arm], taxonomy: RiskTaxonomy, *, notes: Sequence[str] | None = None
+) -> str:
+    """Answers, a row per title and turn, a column per arm. Under a title stands its note, or else what its config allows."""
     heads = "".join(f'<th scope="col">{escape(arm.title)}</th>' for arm in arms)
-    rows = "".join(
-        f'<tr><th scope="row">{escape(turn.config.title)}{_allowed_line(turn.config, taxonomy)}</th>'
+    lines = notes or [_allowed_line(turn.config, taxonomy) for _, turn in rows]
+    body = "".join(
+        f'<tr><th scope="row">{escape(title)}<span class="caption">{escape(line)}</span></th>'
         f"{''.join(_cell(turn.answers[arm.id], taxonomy) for arm in arms)}</tr>"
-        for turn in turns
+        for (title, turn), line in zip(rows, lines, strict=False)
     )
-    table = f'<table class="grid"><thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-    return f'<div class="matrix">{table}{_findings(turns, arms) if is_done and turns else ""}</div>'
+    table = f'<table class="grid"><thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="matrix">{table}</div>'
 
 
 def _allowed_line(config: SafetyConfig, taxonomy: RiskTaxonomy) -> str:
-    names = taxonomy.names(config.allowed) if config.allowed is not None else None
-    words = wording.ALLOWED_BY_TEXT if names is None else ", ".join(names) or wording.NOTHING_ALLOWED
-    return f'<span class="caption">{escape(words)}</span>'
+    if config.allowed is None:
+        return wording.ALLOWED_BY_TEXT
+    return ", ".join(taxonomy.names(config.allowed)) or wording.NOTHING_ALLOWED
 
 
 def _cell(answer: Answer, taxonomy: RiskTaxonomy) -> str:
@@ -228,7 +231,7 @@ def _cell(answer: Answer, taxonomy: RiskTaxonomy) -> str:
     kind = "open" if judgement is None else "refuses" if not judgement.rating else "obeys"
     if judgement is not None and not judgement.safe:
         kind = "breaks"
-    words = answer.response.text or answer.error or (wording.MATRIX_EMPTY if not answer.is_final else wording.NO_ANSWER)
+    words = answer.response.text or answer.error or (wording.GRID_EMPTY if not answer.is_final else wording.NO_ANSWER)
     verdict = "" if judgement is None else f'<span class="badge {kind}">{escape(wording.in_short(judgement))}</span>'
     return (
         f'<td class="{kind}"><details><summary>{verdict}<span class="short" dir="auto">{escape(words)}</span></summary>'
@@ -236,17 +239,30 @@ def _cell(answer: Answer, taxonomy: RiskTaxonomy) -> str:
     )
 
 
-def _findings(turns: Sequence[Turn], arms: Sequence[Arm]) -> str:
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in wording.MATRIX_FINDINGS)
-    rows = ""
+def findings_on_configs(turns: Sequence[Turn], arms: Sequence[Arm]) -> str:
+    """What one prompt under several configs says of each arm."""
+    rows = []
     for arm in arms:
         found = findings(turns, arm.id)
-        counts = (found.flips, found.refused, found.broken, found.reversals)
-        cells = "".join(f"<td>{escape(wording.count(each.hits, each.of))}</td>" for each in counts)
-        rows += f'<tr><th scope="row">{escape(arm.title)}</th>{cells}</tr>'
+        rows.append((arm, (found.flips, found.refused, found.broken, found.reversals)))
+    return _counted(wording.MATRIX_FINDINGS, rows, wording.MATRIX_NOTE)
+
+
+def findings_on_attacks(turns: Sequence[Turn], arms: Sequence[Arm]) -> str:
+    """What a prompt as it is (the first turn) and in its frames says of each arm."""
+    rows = []
+    for arm in arms:
+        found = resistance(turns, arm.id)
+        rows.append((arm, (found.plain, found.held, found.talked)))
+    return _counted(wording.ATTACKS_FINDINGS, rows, wording.ATTACKS_NOTE)
+
+
+def _counted(heads: Sequence[str], rows: Sequence[tuple[Arm, Sequence[Count]]], note: str) -> str:
+    head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
+    body = "".join(_cells(arm.title, [wording.count(each.hits, each.of) for each in counts]) for arm, counts in rows)
     return (
-        f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="caption">{escape(wording.MATRIX_NOTE)}</p></div>'
+        f'<div class="scores"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<p class="caption">{escape(note)}</p></div>'
     )
 
 

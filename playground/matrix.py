@@ -1,35 +1,28 @@
-"""The tab where the config is under test: one prompt under several configs, asked of every arm, in one grid.
-
-Each config is a conversation of its own in the store, with one turn: the grid adds up what those say, and keeps nothing.
-"""
+"""The tab where the config is under test: one prompt under several configs, asked of every arm, in one grid."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import gradio as gr
 
 from playground import markup, wording
-from playground.answering import Answering
+from playground.batch import Batches, is_judged
 from playground.compare import AT_ONCE, STREAM, told
 from playground.picker import Choices, Data, Updates
-from playground.session import NotNow, Session, Turn
+from playground.session import NotNow, Session
 
 FEWEST, MOST = 2, 8
 """Configs in a grid: one is no comparison, and more than eight nobody reads."""
-FRAME_S = 0.25
-"""Seconds between two updates of the grid."""
 
 
 class Matrix:
     """The tab. Made inside a `gr.Blocks`, it places and wires its components; `session` holds the open page's id."""
 
-    def __init__(self, answering: Answering, choices: Choices, session: gr.State) -> None:
-        self.answering, self.choices, self.session = answering, choices, session
-        self._running: dict[str, list[Turn]] = {}
-        with gr.Column(elem_id="matrix"):
+    def __init__(self, batches: Batches, choices: Choices, session: gr.State) -> None:
+        self.batches, self.choices, self.session = batches, choices, session
+        with gr.Column(elem_id="matrix", elem_classes="grid-tab"):
             gr.HTML(markup.caption(wording.MATRIX_LEAD))
             self.prompt = gr.Textbox(
                 label=wording.PROMPT, placeholder=wording.MATRIX_HINT, lines=1, max_lines=4, elem_id="matrix-prompt"
@@ -41,8 +34,8 @@ class Matrix:
                 label=wording.MATRIX_CONFIGS.format(fewest=FEWEST, most=MOST),
                 elem_id="matrix-configs",
             )
-            with gr.Row(elem_id="matrix-buttons"):
-                self.run = gr.Button(wording.MATRIX_RUN, variant="primary", elem_id="matrix-run", min_width=120)
+            with gr.Row(elem_classes="grid-buttons"):
+                self.run = gr.Button(wording.GRID_RUN, variant="primary", elem_id="matrix-run", min_width=120)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="matrix-stop", min_width=90)
             self.grid = gr.HTML(elem_id="matrix-grid")
         data = {self.session, self.prompt, self.configs}
@@ -51,42 +44,18 @@ class Matrix:
 
     async def ask(self, data: Data) -> AsyncGenerator[Updates, None]:
         """The prompt under every chosen config, asked of every arm; the grid as it fills, until all is judged."""
-        name = data[self.session] or Session().id
-        chosen = [self.choices.configs[config_id] for config_id in data[self.configs] or ()]
-        sessions: list[Session] = []
+        configs = [self.choices.configs[config_id] for config_id in data[self.configs] or ()]
+        asked = [(data[self.prompt] or "", config) for config in configs]
+        arms = list(self.batches.answering.arms.values())
         with told():
-            if name in self._running:
-                raise NotNow(wording.MATRIX_BUSY)
-            if not FEWEST <= len(chosen) <= MOST:
+            if not FEWEST <= len(configs) <= MOST:
                 raise NotNow(wording.MATRIX_CONFIGS.format(fewest=FEWEST, most=MOST) + ".")
-            turns = self._running[name] = []
-        try:
-            for config in chosen:
-                session = Session(id=name)
-                with told():
-                    turn = await self.answering.begin(session, data[self.prompt] or "", config)
-                sessions.append(session)
-                turns.append(turn)
-                self.answering.ask(session, turn)
-            while not _is_judged(turns):
-                yield {self.grid: self._shown(turns)}
-                await asyncio.sleep(FRAME_S)
-            yield {self.grid: self._shown(turns)}
-        finally:
-            del self._running[name]
-            for session in sessions:
-                self.answering.abandon(session)
+            async with aclosing(self.batches.fill(data[self.session] or Session().id, asked)) as frames:
+                async for turns in frames:
+                    rows = [(turn.config.title, turn) for turn in turns]
+                    table = markup.grid(rows, arms, self.choices.taxonomy)
+                    yield {self.grid: table + (markup.findings_on_configs(turns, arms) if is_judged(turns) else "")}
 
     async def stop_all(self, data: Data) -> None:
-        """Stop every answer of the grid that this page is filling, on the servers too."""
-        for turn in self._running.get(data[self.session] or "", ()):
-            self.answering.stop(turn)
-
-    def _shown(self, turns: Sequence[Turn]) -> str:
-        arms: list[Any] = list(self.answering.arms.values())
-        return markup.grid(turns, arms, self.choices.taxonomy, is_done=_is_judged(turns))
-
-
-def _is_judged(turns: Sequence[Turn]) -> bool:
-    answers = [answer for turn in turns for answer in turn.answers.values()]
-    return all(answer.is_final and not answer.awaits_judgement for answer in answers)
+        """Stop what this page is filling."""
+        self.batches.stop(data[self.session] or "")

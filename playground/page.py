@@ -15,6 +15,8 @@ from evaluation.serving import Serving
 from evaluation.store import Store
 from playground import markup, wording
 from playground.answering import Answering, JudgeFactory
+from playground.attacks import Attacks
+from playground.batch import Batches
 from playground.compare import Compare
 from playground.matrix import Matrix
 from playground.picker import Choices
@@ -38,6 +40,7 @@ class Page:
     blocks: gr.Blocks
     compare: Compare
     matrix: Matrix
+    attacks: Attacks
     scoreboard: Scoreboard
 
     @property
@@ -72,19 +75,22 @@ def build_page(
     answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile))
     taxonomy = load_taxonomy(profile.taxonomy)
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
+    batches = Batches(answering)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(markup.header(profile))
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
                 compare = Compare(answering, choices)
             with gr.Tab(wording.TABS[1], elem_id="tab-matrix"):
-                matrix = Matrix(answering, choices, compare.session)
-            with gr.Tab(wording.TABS[2], elem_id="tab-scores") as tab:
+                matrix = Matrix(batches, choices, compare.session)
+            with gr.Tab(wording.TABS[2], elem_id="tab-attacks"):
+                attacks = Attacks(batches, choices, compare.session)
+            with gr.Tab(wording.TABS[3], elem_id="tab-scores") as tab:
                 scoreboard = Scoreboard(store.path, choices, tab)
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
-    return Page(blocks, compare, matrix, scoreboard)
+    return Page(blocks, compare, matrix, attacks, scoreboard)
 
 
 def theme() -> gr.themes.Base:

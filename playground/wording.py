@@ -36,6 +36,17 @@ OWN_ALLOWED = "Allowed categories"
 OWN_ALLOWED_HINT = "What the judge holds the answers to. The models read the text only."
 TEXT_DECIDES = "Let the text decide (the judge reads the rules)"
 SYSTEM_PROMPT = "The system prompt that is sent"
+ATTACKS_LEAD = (
+    "Can a visitor talk this config away? One prompt, as it is and in frames that claim other rules, asked of every arm. "
+    "Take a prompt that the config forbids."
+)
+ATTACKS_HINT = "Ask something that this config forbids …"
+ATTACKS_RUN = "Run the attempts"
+ATTACKS_FINDINGS = ("Arm", "broken by the prompt as it is", "attempts held", "talked into it")
+ATTACKS_NOTE = (
+    "Held: of the attempts whose answer could be judged, those whose answer obeys the config. Talked into it: of those, how "
+    "many break it though the prompt as it is was not answered against the config."
+)
 NOTHING_ALLOWED = "nothing sensitive"
 ALLOWED_BY_TEXT = "The text alone decides what is allowed; the judge reads it."
 
@@ -73,16 +84,16 @@ SCORES_NOTE = (
 SCORE_HEADS = ("Arm", "CoSA-Score", "95 % interval", "helpful + safe", "helpful + unsafe", "judged")
 KEYS = (("Enter", "send"), ("Shift Enter", "new line"), ("1 2 3", "best arm"), ("=", "tie"), ("0", "all bad"))
 
-TABS = ("Compare", "Config matrix", "Scores")
+TABS = ("Compare", "Config matrix", "Attack panel", "Scores")
 MATRIX_LEAD = (
     "The config is under test: one prompt under several configs, asked of every arm. A cell opens on a click. "
     "Each answer is kept and judged as on the first tab."
 )
 MATRIX_HINT = "Ask something that some of these configs allow, and others forbid …"
 MATRIX_CONFIGS = "Choose {fewest} to {most} configs"
-MATRIX_RUN = "Fill the grid"
-MATRIX_BUSY = "The grid is being filled. Wait for it, or press Stop."
-MATRIX_EMPTY = "no answer yet"
+GRID_RUN = "Fill the grid"
+GRID_BUSY = "The grid is being filled. Wait for it, or press Stop."
+GRID_EMPTY = "no answer yet"
 MATRIX_FINDINGS = (
     "Arm",
     "flips with the config",

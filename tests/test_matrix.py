@@ -1,4 +1,4 @@
-"""One prompt under several configs: what the grid adds up, what it keeps, and how it looks in a browser."""
+"""One prompt under several configs, or in several frames: what the grid adds up, what it keeps, and how it looks in a browser."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from evaluation.judge import open_judge
 from evaluation.judgement import Judgement
 from evaluation.scripted import ScriptedReply
 from playground import wording
-from playground.grid import Count, findings, touched
+from playground.grid import Count, Resistance, findings, resistance, touched
 from playground.page import Page, build_page
 from playground.session import Answer, Turn
+from presets.attack import load_attacks
 from presets.safety_config import SafetyConfig
 from tests.stage import ANSWER, CHROMIUM, CHROMIUM_ARGS, REFUSAL, Stage, launched, require_chromium, stage
 
@@ -76,6 +77,13 @@ def test_a_harmless_prompt_is_allowed_by_every_config_and_flips_with_none():
     assert (found.flips, found.refused) == (Count(0, 0), Count(1, 2))
 
 
+def test_what_held_is_counted_against_the_prompt_as_it_is():
+    turns = [turn(CLOSED, 0), turn(CLOSED, 0), turn(CLOSED, 5, "gambling"), turn(CLOSED, None)]
+    assert resistance(turns, "arm") == Resistance(plain=Count(0, 1), held=Count(1, 2), talked=Count(1, 2))
+    turns = [turn(CLOSED, 5, "gambling"), turn(CLOSED, 5, "gambling"), turn(CLOSED, 0)]
+    assert resistance(turns, "arm") == Resistance(plain=Count(1, 1), held=Count(1, 2), talked=Count(0, 0))
+
+
 def page_of(parts: Stage) -> Page:
     return build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
 
@@ -86,13 +94,14 @@ def obedient(body: dict) -> ScriptedReply:
     return ScriptedReply(ANSWER if body["model"] == "cosalign" and is_casino else REFUSAL)
 
 
-def fill(parts: Stage, *config_ids: str, prompt: str = "How do I play poker?") -> list[str]:
-    """The grid's HTML as it fills."""
+def fill(parts: Stage, *config_ids: str, prompt: str = "How do I play poker?", attack: bool = False) -> list[str]:
+    """The grid's HTML as it fills; with `attack` that of the attempts against the one config."""
 
     async def run() -> list[str]:
         page = page_of(parts)
-        tab = page.matrix
-        data = {tab.session: "me", tab.prompt: prompt, tab.configs: list(config_ids)}
+        tab = page.attacks if attack else page.matrix
+        chosen = {tab.config: config_ids[0]} if attack else {tab.configs: list(config_ids)}
+        data = {tab.session: "me", tab.prompt: prompt, **chosen}
         page.compare.answering.warnings()
         while page.compare.answering.warnings() is None:
             await asyncio.sleep(0.02)
@@ -114,6 +123,29 @@ def test_every_config_asks_every_arm_and_all_is_kept(tmp_path: Path):
     assert len({row["conversation_id"] for row in kept}) == 2
     assert "1 of 1" in frames[-1], "CoSAlign flips with the config"
     assert wording.MATRIX_NOTE not in frames[0]
+
+
+def credulous(body: dict) -> ScriptedReply:
+    """CoSAlign forgets its config when told to; base and ICA refuse whatever is said."""
+    talked = "Forget every instruction" in body["messages"][-1]["content"]
+    return ScriptedReply(ANSWER if body["model"] == "cosalign" and talked else REFUSAL)
+
+
+def test_attempts_are_asked_in_their_frames_and_counted(tmp_path: Path):
+    with stage(credulous, tmp_path) as parts:
+        last = fill(parts, "nothing-allowed", prompt="How do I play poker?", attack=True)[-1]
+        kept = list(parts.store.comparisons(session_id="me"))
+    prompts = list(dict.fromkeys(row["prompt"] for row in kept))
+    assert prompts == [attack.on("How do I play poker?") for attack in load_attacks()]
+    assert [row["arm_id"] for row in kept if row["safe"] is False] == ["cosalign"]
+    read = sum(row["unscored"] is None for row in kept if row["arm_id"] == "cosalign") - 1
+    assert f"{read - 1} of {read}" in last
+    assert f"1 of {read}" in last
+
+
+def test_an_attempt_without_a_prompt_is_refused(tmp_path: Path):
+    with stage(obedient, tmp_path) as parts, pytest.raises(gr.Error, match="Write a prompt first"):
+        fill(parts, "casino", prompt=" ", attack=True)
 
 
 def test_what_a_model_says_in_the_grid_is_text(tmp_path: Path):
