@@ -1,5 +1,6 @@
 """python -m align STEP --recipe FILE.yaml: run one step, or `all` that are missing, from nothing to an adapter.
 python -m align pairs --candidates FILE.jsonl --out FILE.jsonl: the pairs of candidates of one's own, without a recipe.
+python -m align votes --db FILE --recipe FILE.yaml: the votes in a playground's store as the run's pairs, for the step `dpo`.
 
 Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, publish. All work goes on in the recipe's `work`
 folder; a manifest beside each output says how it was made, and a step whose parameters and inputs have not changed is
@@ -27,6 +28,8 @@ from align.pairs import PairsRecipe, pairs, target, unreadable
 from align.recipe import STEPS, Recipe, load_recipe
 from align.tinyworld.candidates import candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
+from evaluation.export import export
+from evaluation.schema import StoreError
 from presets.tinyworld import WORDS, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 from presets.tinyworld.free_form import REQUESTS
@@ -53,10 +56,12 @@ def main(argv: list[str] | None = None) -> int:
         if options.candidates is not None:
             return pair_file(options)
         recipe = load_recipe(options.recipe, smoke=options.smoke, overrides=options.override)
-        steps = list(STEPS) if options.step == "all" else [options.step]
-        for step in steps:
+        if options.step == "votes":
+            return votes(options.db, Steps(recipe))
+        steps = [step for step in STEPS if step != "base" or not recipe.start.base]
+        for step in steps if options.step == "all" else [options.step]:
             Steps(recipe, force=options.force).run(step)
-    except (PresetError, RowError, FileNotFoundError, ValueError, FloatingPointError) as error:
+    except (PresetError, RowError, StoreError, FileNotFoundError, ValueError, FloatingPointError) as error:
         print(f"align: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -88,6 +93,18 @@ def pair_file(options: argparse.Namespace) -> int:
     return 0
 
 
+def votes(database: Path, steps: Steps) -> int:
+    """Write the votes in a store as the run's pairs, and say how many, and what was left out. Returns the exit code.
+
+    What a model thought stands before what it said, as it wrote it.
+    """
+    found = export(database, "trl-preference", steps.pairs, with_thinking=True)
+    print(f"{steps.pairs}: {found.rows} pairs; `python -m align dpo` trains on them")
+    for reason, count in sorted(found.left_out.items()):
+        print(f"left out: {count} {reason}")
+    return 0 if found.rows else 1
+
+
 class Steps:
     """The steps of one recipe, and where each reads and writes."""
 
@@ -96,12 +113,24 @@ class Steps:
         self.work = Path(recipe.work)
         self.published = Path(recipe.publish.out)
         self.base, self.sft, self.dpo = self.work / "base", self.work / "sft", self.work / "dpo"
+        self.start = Path(recipe.start.adapter) if recipe.start.adapter else None
+        if recipe.start.base:
+            self.base = Path(recipe.start.base)
         self.candidates, self.pairs, self.targets = (
             self.work / f"{name}.jsonl" for name in ("candidates", "pairs", "targets")
         )
 
+    @property
+    def adapter(self) -> Path:
+        """The adapter that DPO goes on from: what SFT made here, or else the one to start from."""
+        return self.sft if self.start is None or self.sft.exists() else self.start
+
     def run(self, step: str) -> None:
         """Run a step unless its output stands already. Raises `FileNotFoundError` when its input does not."""
+        if step == "base" and self.recipe.start.base:
+            raise ValueError(
+                f"the recipe starts from the base in {self.base}; take start.base out to pre-train another"
+            )
         output, inputs = self.plan(step)
         if missing := [path for path in inputs if not path.exists()]:
             raise FileNotFoundError(f"step {step!r} needs {missing[0]}, which is not there; run the step before it")
@@ -117,7 +146,7 @@ class Steps:
 
     def plan(self, step: str) -> tuple[Path, list[Path]]:
         """What a step writes, and what it reads."""
-        start = [Path(self.recipe.sft.start)] if self.recipe.sft.start else []
+        start = [] if self.start is None else [self.start]
         # The held-out words, too: training leaves their prompts out.
         words = [WORDS, WORDS / "topics", REQUESTS, WORDS / "heldout", *sorted((WORDS / "train").iterdir())]
         return {
@@ -125,7 +154,7 @@ class Steps:
             "candidates": (self.candidates, words),
             "pairs": (self.pairs, [self.candidates]),
             "sft": (self.sft, [self.base, self.candidates, *start]),
-            "dpo": (self.dpo, [self.base, self.sft, self.pairs]),
+            "dpo": (self.dpo, [self.base, self.adapter, self.pairs]),
             "publish": (self.published, [self.base, self.dpo]),
         }[step]
 
@@ -156,14 +185,14 @@ class Steps:
         rng = random.Random(self.recipe.pairs.seed)
         targets = [target(row, self.recipe.pairs, rng) for row in read_candidates(self.candidates)]
         rows = [row for row in targets if row is not None]
-        train_sft(self.recipe.sft, model=self.base, rows=rows, out=self.sft)
+        train_sft(self.recipe.sft, model=self.base, rows=rows, out=self.sft, start=self.start)
         return {"rows": len(rows)}
 
     def do_dpo(self) -> dict[str, int]:
         from align.dpo import train_dpo
 
         rows = list(read_rows(self.pairs, needed=("prompt", "chosen", "rejected")))
-        return {"pairs": train_dpo(self.recipe.dpo, model=self.base, adapter=self.sft, rows=rows, out=self.dpo)}
+        return {"pairs": train_dpo(self.recipe.dpo, model=self.base, adapter=self.adapter, rows=rows, out=self.dpo)}
 
     def do_publish(self) -> dict[str, int]:
         from align.publish import publish
@@ -181,11 +210,12 @@ def _sampled_documents() -> Iterator[list[tuple[str, bool]]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m align", description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=[*STEPS, "all"], help="one step, or all that are missing")
+    parser.add_argument("step", choices=[*STEPS, "all", "votes"], help="one step, or all that are missing")
     parser.add_argument("--recipe", type=Path, help="a YAML file such as align/recipes/tinyworld.yaml")
     parser.add_argument("--override", action="append", default=[], metavar="KEY=VALUE", help="such as sft.epochs=2")
     parser.add_argument("--smoke", action="store_true", help="the recipe's smoke section: the whole way, small")
     parser.add_argument("--force", action="store_true", help="run even what is done")
+    parser.add_argument("--db", type=Path, metavar="FILE", help="a playground's store, for `votes`")
     alone = parser.add_argument_group("pairs without a recipe")
     alone.add_argument("--candidates", type=Path, metavar="FILE.jsonl", help="labelled responses to prompts")
     alone.add_argument("--out", type=Path, metavar="FILE.jsonl", help="where the pairs go")
@@ -198,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _usage_fault(options: argparse.Namespace) -> str:
     """What is wrong with the options together; empty when nothing is."""
+    if (options.step == "votes") != (options.db is not None):
+        return "--db FILE goes with `votes`"
     if options.candidates is None:
         return "" if options.recipe is not None and options.out is None else "give --recipe FILE.yaml"
     if options.step != "pairs" or options.recipe is not None or options.out is None:

@@ -20,11 +20,23 @@ from presets.yaml_file import PresetError, require_text
 
 
 @dataclass(frozen=True)
+class StartRecipe:
+    """What is there already: the folder of a base, in place of what the step `base` makes, and of an adapter to go on from."""
+
+    base: str = ""
+    adapter: str = ""
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """A whole run, from nothing to a published adapter. `work` holds what lies between and may be deleted after."""
+    """A whole run, from nothing (or from `start`) to a published adapter.
+
+    `work` holds what lies between and may be deleted after.
+    """
 
     name: str
     work: str
+    start: StartRecipe
     base: BaseRecipe
     candidates: CandidatesRecipe
     pairs: PairsRecipe
@@ -61,7 +73,8 @@ def load_recipe(path: Path, *, smoke: bool = False, overrides: Sequence[str] = (
         data = _laid_over(data, small)
     for override in overrides:
         data = _laid_over(data, _nested(override, path))
-    steps = {name: yaml_file.build(cls, data.get(name, {}), path, where=f"{name}.") for name, cls in STEPS.items()}
+    parts = {"start": StartRecipe, **STEPS}
+    steps = {name: yaml_file.build(cls, data.get(name, {}), path, where=f"{name}.") for name, cls in parts.items()}
     return yaml_file.build(Recipe, {**data, **steps}, path)
 
 

@@ -25,10 +25,8 @@ class SFTRecipe:
 
     `targets` are the modules that the adapter changes. On a CPU every module that vLLM wraps for adapters costs about as
     much as the layer itself, whatever the rank, so that an adapter on one of them is served at almost the base's speed.
-    `start` is the folder of an adapter on the same base to go on from; its rank and targets then hold, not those given here.
     """
 
-    start: str = ""
     targets: tuple[str, ...] = LORA_TARGETS
     rank: int = 32
     alpha: int = 64
@@ -48,8 +46,13 @@ class SFTRecipe:
         object.__setattr__(self, "targets", tuple(self.targets))
 
 
-def train_sft(recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> None:
-    """Train a LoRA adapter on `{prompt, completion}` rows and save it to `out`. Resumes from a checkpoint."""
+def train_sft(
+    recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any]], out: Path, start: Path | None = None
+) -> None:
+    """Train a LoRA adapter on `{prompt, completion}` rows and save it to `out`. Resumes from a checkpoint.
+
+    It goes on from the adapter in `start`, if that is given; then its rank and targets hold, not the recipe's.
+    """
     import torch
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -65,14 +68,14 @@ def train_sft(recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any
         task_type="CAUSAL_LM",
     )
     policy = AutoModelForCausalLM.from_pretrained(model)
-    if recipe.start:
-        policy = PeftModel.from_pretrained(policy, recipe.start, is_trainable=True)
+    if start is not None:
+        policy = PeftModel.from_pretrained(policy, str(start), is_trainable=True)
     trainer = SFTTrainer(
         model=policy,
         args=SFTConfig(**common_arguments(recipe, out), completion_only_loss=True),
         train_dataset=fitting(rows, tokenizer, recipe.max_length, ("completion",)),
         processing_class=tokenizer,
-        peft_config=None if recipe.start else lora,
+        peft_config=lora if start is None else None,
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(out))
     trainer.model.save_pretrained(out)

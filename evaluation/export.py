@@ -72,15 +72,25 @@ class Exported:
 
 
 def export(
-    database: Path, format_name: str, out: Path, *, filters: Filters | None = None, with_personal: bool = False
+    database: Path,
+    format_name: str,
+    out: Path,
+    *,
+    filters: Filters | None = None,
+    with_personal: bool = False,
+    with_thinking: bool = False,
 ) -> Exported:
     """Write the store's comparisons to `out` in one of FORMATS; an older file stays until the new one is whole.
+
+    `with_thinking` puts what a model wrote before its last answer in front of that, between think markers.
 
     Raises `StoreError` for a store that cannot be read and a file that cannot be written.
     """
     found = Exported()
     filters = filters or Filters()
     rows = _comparisons(database, filters)
+    if with_thinking:
+        rows = map(_thought, rows)
     made = (row for row in FORMATS[format_name].rows(rows, found) if filters.writes(row))
     kept = made if with_personal else ({name: row[name] for name in row if name not in PERSONAL} for row in made)
     draft = out.with_name(out.name + ".part")
@@ -202,8 +212,14 @@ def _arena(rows: Iterable[Row], found: Exported) -> Iterator[Row]:
             }
 
 
+def _thought(row: Row) -> Row:
+    """The row with what a reply is to say: the thinking first. What was said in earlier turns stays without."""
+    thinking = f"<think>{row['thinking']}</think>" if row["thinking"] else ""
+    return {**row, "said": thinking + row["text"]}
+
+
 def _reply(row: Row) -> list[Message]:
-    return [Message(role="assistant", content=row["text"])]
+    return [Message(role="assistant", content=row.get("said", row["text"]))]
 
 
 def _origin(row: Row) -> Row:

@@ -13,8 +13,12 @@ import pytest
 from align.__main__ import Steps, main
 from align.recipe import load_recipe
 from align.tinyworld.documents import Writer
+from evaluation.response import Response
+from evaluation.store import Store
+from evaluation.vote import Vote
 from presets.tinyworld import load_words, load_world
 from presets.yaml_file import PresetError
+from tests.test_store import ARMS, ask
 
 ROOT = Path(__file__).parent.parent
 RECIPE = ROOT / "align" / "recipes" / "tinyworld.yaml"
@@ -84,12 +88,44 @@ def test_sft_can_go_on_from_an_adapter(smoke, tmp_path, capsys):
     shutil.copy(folder / "work" / "candidates.jsonl", work)
     before = folder / "work" / "sft"
     options = ["sft", *arguments, "--override", f"work={work}", "--override", "sft.learning_rate=0.0"]
-    assert run(*options, "--override", f"sft.start={before}").returncode == 0
+    assert run(*options, "--override", f"start.adapter={before}").returncode == 0
     old, new = (load_file(place / "adapter_model.safetensors") for place in (before, work / "sft"))
     assert old.keys() == new.keys()
     assert all((old[key] == new[key]).all() for key in old)
-    assert main([*options, "--override", f"sft.start={tmp_path}/nowhere"]) == 2
+    assert main([*options, "--override", f"start.adapter={tmp_path}/nowhere"]) == 2
     assert f"{tmp_path}/nowhere" in capsys.readouterr().err
+
+
+def test_votes_become_pairs_on_which_dpo_goes_on(smoke, tmp_path, capsys):
+    folder, arguments, _ = smoke
+    with Store(tmp_path / "votes.db") as store:
+        for number in range(4):
+            conversation = store.begin_conversation(session_id="s", profile="tinyworld")
+            turn = ask(store, conversation, prompt=f"Beer number {number}?")
+            for arm, text in zip(ARMS, ("No.", "A lager.", "A stout."), strict=True):
+                response = turn.response_ids[arm.arm_id]
+                store.start_response(response)
+                store.finish_response(response, "complete", Response(text, thinking="what beer: alcohol"))
+            store.save_vote(Vote(f"v{number}", turn.id, "s", "best", "cosalign", ("base", "ica", "cosalign")))
+    starts = {"work": tmp_path / "work", "start.base": folder / "base", "start.adapter": folder / "cosalign"}
+    options = [*arguments, *(word for key, value in starts.items() for word in ("--override", f"{key}={value}"))]
+    assert main(["votes", "--db", str(tmp_path / "votes.db"), *options]) == 0
+    assert "8 pairs" in capsys.readouterr().out
+    first = json.loads((tmp_path / "work" / "pairs.jsonl").read_text().splitlines()[0])
+    assert first["chosen"][0]["content"] == "<think>what beer: alcohol</think>A stout."
+    trained = run("dpo", *options, "--override", "dpo.pairs=0")
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "work" / "dpo" / "adapter_model.safetensors").is_file()
+    assert main(["base", *options]) == 2
+    assert "take start.base out" in capsys.readouterr().err
+
+
+def test_votes_of_no_store_are_none(tmp_path, capsys):
+    options = ["--recipe", str(RECIPE), "--override", f"work={tmp_path}"]
+    assert main(["votes", "--db", str(tmp_path / "none.db"), *options]) == 2
+    assert "there is no database" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["votes", *options])
 
 
 def test_binding_is_measured_on_seen_and_unseen_configs(smoke):

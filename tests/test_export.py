@@ -115,6 +115,21 @@ def test_the_earlier_turns_of_a_chosen_annotator_are_there_though_somebody_else_
     assert {len(each["prompt"]) for each in found} == {4}
 
 
+def test_thinking_goes_before_the_answer_but_not_into_earlier_turns(store):
+    talk = conversation(store)
+    for number, prompt in enumerate(("Hi", "A beer?")):
+        turn = ask(store, talk, prompt=prompt)
+        for arm, text in zip(ARMS, ("No.", "Hello.", "Hello."), strict=True):
+            store.start_response(turn.response_ids[arm.arm_id])
+            said = Response(text if number == 0 else f"{text} {arm.arm_id}", thinking="hm")
+            store.finish_response(turn.response_ids[arm.arm_id], "complete", said)
+    vote(store, turn, "v1", "ica")
+    ((pair,), _) = rows(store, "trl-preference", with_thinking=True)
+    assert [message["content"] for message in pair["prompt"][1:]] == ["Hi", "Hello.", "A beer?"]
+    assert pair["chosen"][0]["content"] == "<think>hm</think>Hello. ica"
+    assert pair["rejected"][0]["content"] == "<think>hm</think>Hello. cosalign"
+
+
 def test_labels_say_best_and_not_best(store):
     vote(store, answered(store, conversation(store), "No.", "A lager.", "A stout."), "v1", "ica")
     vote(store, answered(store, conversation(store), "X.", "Y.", "Z."), "v2", "all_bad")
