@@ -260,7 +260,7 @@ def test_two_runs_at_once_take_turns(machine: Machine) -> None:
 
 CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
 """Where the CPU builds of torch lie."""
-PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9a-zA-Z.]*)$")
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[a-z,]+\])?==([0-9][0-9a-zA-Z.]*)$")
 
 
 def requirement_lines(name: str) -> list[str]:
