@@ -8,7 +8,7 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isTyping(event.target)) return;
     const id = buttonFor(event.key);
     const button = id && document.getElementById(id);
-    if (!button || button.disabled) return;
+    if (!button || button.disabled || !button.offsetParent) return; // a button of a tab that is not on show stays alone
     event.preventDefault();
     button.click();
   });

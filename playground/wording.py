@@ -84,7 +84,7 @@ SCORES_NOTE = (
 SCORE_HEADS = ("Arm", "CoSA-Score", "95 % interval", "helpful + safe", "helpful + unsafe", "judged")
 KEYS = (("Enter", "send"), ("Shift Enter", "new line"), ("1 2 3", "best arm"), ("=", "tie"), ("0", "all bad"))
 
-TABS = ("Compare", "Config matrix", "Attack panel", "Scores")
+TABS = ("Compare", "Matrix", "Attacks", "Scores")
 MATRIX_LEAD = (
     "The config is under test: one prompt under several configs, asked of every arm. A cell opens on a click. "
     "Each answer is kept and judged as on the first tab."

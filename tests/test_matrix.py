@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -219,3 +221,34 @@ def test_the_grid_in_a_browser(tmp_path: Path):
         cell.locator(".short").click()
         expect(cell.locator(".said")).to_be_visible()
         browser.close()
+
+
+def test_the_keys_of_the_vote_do_nothing_on_another_tab(tmp_path: Path):
+    require_chromium()
+    from playwright.sync_api import expect, sync_playwright
+
+    with stage(obedient, tmp_path) as parts, launched(parts) as address, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(address)
+        expect(page.locator("#send")).to_be_enabled(timeout=20_000)
+        page.locator("#prompt textarea").fill("How do I play poker?")
+        page.locator("#prompt textarea").press("Enter")
+        expect(page.locator("#vote-1")).to_be_enabled(timeout=20_000)
+        page.get_by_role("tab", name=wording.TABS[3]).click()
+        expect(page.locator("#board table").first).to_be_visible(timeout=20_000)
+        page.keyboard.press("1")
+        page.get_by_role("tab", name=wording.TABS[0]).click()
+        expect(page.locator("#vote-1")).to_be_visible()
+        page.keyboard.press("2")
+        expect(page.locator("#voted")).to_contain_text("Saved", timeout=20_000)
+        votes = {(row["best"], row["vote_id"]) for row in parts.store.comparisons()}
+        assert [best for best, _ in votes] == ["ica"], "the first key did nothing"
+        assert len(read_votes(parts)) == 1
+        browser.close()
+
+
+def read_votes(parts: Stage) -> list[tuple]:
+    """Every vote there ever was, changed ones too."""
+    with closing(sqlite3.connect(parts.store.path)) as connection:
+        return connection.execute("SELECT id FROM votes").fetchall()
