@@ -20,8 +20,8 @@ from typing import Any
 from evaluation import guard
 from presets.profile import ROOT, Server
 
-LORA_RANKS = (16, 32, 64, 128, 256, 320, 512)
-"""The `--max-lora-rank` values that vLLM allows, from the least we ask for."""
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The `--max-lora-rank` values that vLLM allows, but for 1. On a CPU it computes with so many rows whatever an adapter has."""
 
 HUB_ADAPTER_RANK = 64
 """Assumed of an adapter whose config is still on the hub."""
@@ -82,6 +82,8 @@ def vllm_command(server: Server, port: int) -> list[str]:
         # One slot more than there are adapters: on a CPU, requests for the base model that share a batch with an adapter's
         # are computed with the last slot, which must be empty (vllm 0.32 indexes it with -1).
         command += ["--max-loras", str(len(modules) + 1), "--max-lora-rank", str(_max_rank(server))]
+        if targets := _targets(server):
+            command += ["--lora-target-modules", *targets]
     if not has_gpu():
         command += ["--enforce-eager", "--max-num-seqs", "32"]
     return [*command, *server.args]
@@ -163,14 +165,33 @@ def _max_rank(server: Server) -> int:
 
 def _rank(server: Server, path: str) -> int:
     folder = server.folder(path)
-    if folder is None:
-        return HUB_ADAPTER_RANK
+    return HUB_ADAPTER_RANK if folder is None else _lora(folder)[0]
+
+
+def _targets(server: Server) -> list[str]:
+    """The modules that the adapters change, sorted: all others are served as if there were none.
+
+    None where that is not known: an adapter still on the hub, or one that names its modules by a pattern.
+    """
+    named: set[str] = set()
+    for path in server.adapters.values():
+        folder = server.folder(path)
+        targets = None if folder is None else _lora(folder)[1]
+        if not isinstance(targets, list) or any("." in name for name in targets):
+            return []
+        named.update(targets)
+    return sorted(named)
+
+
+def _lora(folder: Path) -> tuple[int, Any]:
+    """The largest rank of an adapter's modules, and what its config says of which modules those are."""
     file = folder / "adapter_config.json"
     try:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return max([int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())])
+        ranks = [int(config["r"]), *map(int, (config.get("rank_pattern") or {}).values())]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServingError(f"{file} is not a LoRA adapter's config ({error!r}); save the adapter again") from error
+    return max(ranks), config.get("target_modules")
 
 
 def progress(log: str) -> str:

@@ -71,11 +71,28 @@ def test_sft_and_dpo_each_moved_the_adapter(smoke):
 
     folder, _, _ = smoke
     sft = load_file(folder / "work" / "sft" / "adapter_model.safetensors")
-    dpo = load_file(folder / "cosalign" / "adapter_model.safetensors")
+    dpo = load_file(folder / "work" / "dpo" / "adapter_model.safetensors")
     assert sft.keys() == dpo.keys()
     b_matrices = [key for key in sft if "lora_B" in key]
     assert all(sft[key].abs().sum() > 0 for key in b_matrices)
     assert any((sft[key] - dpo[key]).abs().max() > 0 for key in b_matrices)
+
+
+def test_the_published_adapter_is_the_nearest_of_the_recipes_rank(smoke):
+    from safetensors.torch import load_file
+
+    folder, _, _ = smoke
+    trained, published = (
+        load_file(place / "adapter_model.safetensors") for place in (folder / "work" / "dpo", folder / "cosalign")
+    )
+    config = json.loads((folder / "cosalign" / "adapter_config.json").read_text())
+    assert config["r"] == 4
+    for key in (key for key in trained if "lora_A" in key):
+        pair = key.replace("lora_A", "lora_B")
+        change = 64 / 8 * trained[pair] @ trained[key]  # alpha over rank, as the smoke recipe trains it
+        left = (change - config["lora_alpha"] / 4 * published[pair] @ published[key]).norm() / change.norm()
+        assert left < 0.8, key
+        assert published[key].shape[0] == 4
 
 
 def test_sft_can_go_on_from_an_adapter(smoke, tmp_path, capsys):
@@ -132,6 +149,7 @@ def test_binding_is_measured_on_seen_and_unseen_configs(smoke):
     folder, _, _ = smoke
     points = [json.loads(line) for line in (folder / "base" / "binding.jsonl").read_text().splitlines()]
     assert {"step", "tokens", "loss", "seen", "unseen"} <= points[-1].keys()
+    assert points[-1]["unseen"].keys() == {"balanced", "flips", "category", "exact", "n"}
 
 
 def test_a_second_run_finds_everything_done(smoke):
@@ -181,8 +199,8 @@ def test_interrupted_pretraining_goes_on_where_it_was(tmp_path):
 def test_a_recipe_is_laid_over_the_one_that_it_extends():
     small, large = (load_recipe(RECIPE.with_name(name)) for name in ("tinyworld.yaml", "tinyworld-gpu.yaml"))
     assert (large.base.hidden_size, large.base.layers) == (320, small.base.layers)
-    assert large.base.measure_every == small.base.measure_every
-    assert large.sft.learning_rate == small.sft.learning_rate
+    assert large.base.questions == small.base.questions
+    assert large.sft.epochs == small.sft.epochs
     assert large.work != small.work
 
 

@@ -147,7 +147,7 @@ def test_the_command_serves_base_and_adapters_from_one_process(tmp_path: Path, n
     assert (option(command, "--host"), option(command, "--port")) == ("127.0.0.1", "8123")
     assert option(command, "--lora-modules") == f"cosalign={adapters['cosalign']}"
     assert f"older={adapters['older']}" in command
-    assert (option(command, "--max-loras"), option(command, "--max-lora-rank")) == ("3", "16")
+    assert (option(command, "--max-loras"), option(command, "--max-lora-rank")) == ("3", "8")
     assert "--enforce-eager" in command
     assert command[-2:] == ["--seed", "1"]
 
@@ -182,7 +182,7 @@ def test_a_gpu_is_one_that_the_driver_lists(
         has_gpu.cache_clear()
 
 
-@pytest.mark.parametrize(("rank", "allowed"), [(4, "16"), (16, "16"), (17, "32"), (100, "128"), (300, "320")])
+@pytest.mark.parametrize(("rank", "allowed"), [(4, "8"), (9, "16"), (16, "16"), (17, "32"), (100, "128"), (300, "320")])
 def test_the_largest_rank_is_rounded_up_to_one_that_vllm_allows(tmp_path: Path, rank: int, allowed: str):
     server = local(adapters={"a": adapter_folder(tmp_path / "a", 2), "b": adapter_folder(tmp_path / "b", rank)})
     assert option(vllm_command(server, 1), "--max-lora-rank") == allowed
@@ -191,6 +191,22 @@ def test_the_largest_rank_is_rounded_up_to_one_that_vllm_allows(tmp_path: Path, 
 def test_ranks_of_single_layers_count(tmp_path: Path):
     server = local(adapters={"a": adapter_folder(tmp_path / "a", 8, rank_pattern={"q_proj": 64})})
     assert option(vllm_command(server, 1), "--max-lora-rank") == "64"
+
+
+def test_modules_that_no_adapter_changes_are_served_as_they_are(tmp_path: Path):
+    folders = {
+        "a": adapter_folder(tmp_path / "a", target_modules=["o_proj"]),
+        "b": adapter_folder(tmp_path / "b", target_modules=["down_proj", "o_proj"]),
+    }
+    command = vllm_command(local(adapters=folders), 1)
+    at = command.index("--lora-target-modules")
+    assert command[at + 1 : at + 3] == ["down_proj", "o_proj"]
+
+
+@pytest.mark.parametrize("targets", [".*proj", ["layers.0.o_proj"], None], ids=["pattern", "one-layer", "unsaid"])
+def test_modules_that_are_not_plain_names_leave_all_open(tmp_path: Path, targets: object):
+    folders = {"a": adapter_folder(tmp_path / "a", target_modules=targets)}
+    assert "--lora-target-modules" not in vllm_command(local(adapters=folders), 1)
 
 
 def test_an_adapter_from_the_hub_gets_a_usual_rank():

@@ -103,6 +103,19 @@ def test_a_composed_config_allows_what_was_asked_and_quotes_its_own_words(editio
             assert rule.word == "nothing" or rule.word in config.text
 
 
+def test_most_configs_both_allow_and_forbid_by_name():
+    rng, words = random.Random(6), load_words("train")
+    mixed = every = 0
+    for _ in range(400):
+        allowed = frozenset(rng.sample(WORLD.risks, rng.randint(1, 7)))
+        rules = compose_config(words, rng, WORLD.risks, allowed).rules.values()
+        named = [rule for rule in rules if rule.word != "nothing"]
+        mixed += len({rule.allowed for rule in named}) == 2
+        every += len(named) == len(WORLD.risks)
+    assert mixed > 200
+    assert every > 100
+
+
 @pytest.mark.parametrize(
     ("category", "phrase", "word"),
     [

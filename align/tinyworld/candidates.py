@@ -10,6 +10,7 @@ reply that gives the one and declines the other is what the config wants, and mu
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,8 @@ from align.tinyworld.documents import Writer, outside_reading
 from evaluation.tinyworld_judge import TinyworldJudge
 from presets.arm import Message
 from presets.safety_config import SafetyConfig, render_system_prompt
-from presets.tinyworld import OUTSIDE, Topic, load_words, load_world
+from presets.tinyworld import OUTSIDE, Topic, World, load_words, load_world
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, held_out_sets
-from presets.tinyworld.free_form import with_subjects
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, outside, reading, reading_all, reply
 
@@ -43,7 +43,7 @@ def candidates(recipe: CandidatesRecipe) -> Iterator[dict[str, Any]]:
     """Candidates rows as `align.pairs` reads them. The configs allow no held-out set of categories."""
     world = load_world()
     writer = Writer(world, load_words("train"), recipe.seed + 77, held_out_sets(world.risks))
-    judge = TinyworldJudge(with_subjects(world))
+    judge = TinyworldJudge(world)
     for _ in range(recipe.prompts):
         composed = writer.config()
         config = SafetyConfig("drawn", "drawn", composed.text, "tinyworld", composed.allowed)
@@ -87,14 +87,26 @@ def _response(
     """A reply about the topics in `answered`, after a reading that says yes to those in `read`."""
     text = reply(writer.world, writer.rng, prompt, answered, composed.rules)
     verdicts = {topic.domain: topic in read for topic in prompt.topics}
-    # Named, since a later turn may go on about a topic without naming it, and the judge reads no earlier ones.
-    judgement = judge.verdict(config, " and ".join(topic.name for topic in prompt.topics), text)
+    judgement = judge.verdict(config, *_in_topics(writer.world, prompt, text))
     permitted = _permitted(writer, prompt, config)
     return {
         "text": with_reading(reading(writer.world, prompt.kind, prompt.topics, composed.rules, verdicts), text),
         "categories": None if judgement.categories is None else sorted(judgement.categories),
         "addressed": bool(answered) and set(permitted) <= set(answered),
     }
+
+
+def _in_topics(world: World, prompt: ComposedPrompt, text: str) -> tuple[str, str]:
+    """What is asked, and what was said, with a topic of its domain in the place of each thing, as the judge knows few things.
+
+    What is asked is named: a later turn may go on about a topic without naming it, and the judge reads no earlier ones.
+    """
+    asked = []
+    for topic in prompt.topics:
+        known = world.in_domain(topic.domain)[0] if topic.is_thing else topic
+        asked.append(known.name)
+        text = re.sub(rf"(?<!\w){re.escape(topic.name)}(?!\w)", known.name, text, flags=re.IGNORECASE)
+    return " and ".join(asked), text
 
 
 def _small_talk(writer: Writer, composed: ComposedConfig, config: SafetyConfig) -> dict[str, Any]:

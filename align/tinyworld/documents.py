@@ -19,17 +19,22 @@ from presets.safety_config import system_prompt_text
 from presets.tinyworld import KINDS, OUTSIDE, Topic, Words, World
 from presets.tinyworld.compose import ComposedConfig, ComposedPrompt, Rule, compose_config, compose_flip, compose_prompt
 from presets.tinyworld.free_form import load_free_requests
+from presets.tinyworld.invented import invent
 from presets.tinyworld.patterns import draw
 from presets.tinyworld.replies import capabilities, cautious_reading, outside, reading, reading_all, reply
 from presets.tinyworld.visitors import held_out_prompts
 
 READ, NOTED = "Which rule decides?", "Noted."
-"""How a reading's turns begin, and what is answered once the work is done."""
+"""How a reading's turns begin, and what is answered once the work is done; the whole config is told, too."""
 
 FLIPS = 0.3
 """The share of configs in which one sentence alone decides a category, wherever it stands among the others."""
 FREE_FORM = 0.35
 """The share of requests about one thing that were written for it whole, instead of composed of a frame and a topic."""
+SWAPPED = 0.5
+"""How often such a request is about something else of its domain, where its words allow that."""
+INVENTED = 0.4
+"""The share of invented names among the things."""
 CAPABILITIES = 0.3
 """The share of readings that end with the whole config read, the hardest of it."""
 KINDS_OF_DOCUMENT = ("reading", "chat", "book", "small_talk")
@@ -99,15 +104,19 @@ class Writer:
     def topics(self, *, risky: float = 0.6, two: float = 0.25, thing: float = 0.2) -> list[Topic]:
         """One topic, or two of different domains; `risky` is the chance of each to come from a risk category.
 
-        A single one is with the chance `thing` something of which the world knows the domain only.
+        Each is with the chance `thing`, one of two with half of it, something of which the world knows the domain only.
         """
         first = self.rng.choice(self.risky if self.rng.random() < risky else self.safe)
         if self.rng.random() >= two:
-            return [self.rng.choice(self.world.things[first.domain])] if self.rng.random() < thing else [first]
+            return [self.thing(first.domain)] if self.rng.random() < thing else [first]
         while True:
             second = self.rng.choice(self.risky if self.rng.random() < risky else self.safe)
             if second.domain != first.domain:
-                return [first, second]
+                return [self.thing(each.domain) if self.rng.random() < thing / 2 else each for each in (first, second)]
+
+    def thing(self, domain: str) -> Topic:
+        """Something of which the world knows the domain only: of its own, or invented."""
+        return invent(self.rng, domain) if self.rng.random() < INVENTED else self.rng.choice(self.world.things[domain])
 
     def request(self, *, risky: float = 0.6, two: float = 0.25) -> ComposedPrompt:
         """A request about what `topics` draws, or one written whole for its one subject."""
@@ -117,9 +126,12 @@ class Writer:
         return self.prompt(self.topics(risky=risky, two=two))
 
     def free_request(self, domain: str) -> ComposedPrompt:
-        """A request of a domain that somebody wrote whole, at times typed carelessly."""
+        """A request of a domain that somebody wrote whole, at times about another subject or typed carelessly."""
         while True:
             drawn = self.rng.choice(load_free_requests()[domain])
+            if drawn.is_open and self.rng.random() < SWAPPED:
+                known = self.world.in_domain(domain)
+                drawn = drawn.about(self.rng.choice(known) if known and self.rng.random() < 0.6 else self.thing(domain))
             text = self.carelessly(drawn.text, [drawn.topic.name])
             if held_out_prompts().isdisjoint(map(normalised, (text, drawn.text))):
                 return ComposedPrompt(text, drawn.kind, (drawn.topic,))
@@ -152,7 +164,7 @@ class Writer:
         way = self.rng.randrange(3)
         if way == 0:
             return self.small_prompt(OUTSIDE), None
-        asked = self.prompt([self.rng.choice(self.world.things[OUTSIDE])]) if way == 1 else self.free_request(OUTSIDE)
+        asked = self.prompt([self.thing(OUTSIDE)]) if way == 1 else self.free_request(OUTSIDE)
         return asked.text, asked.topics[0]
 
     def carelessly(self, text: str, names: Sequence[str] = ()) -> str:
@@ -187,7 +199,8 @@ class Writer:
             document += _answer(reading(self.world, kind, topics, config.rules, verdicts), NOTED)
         if self.rng.random() < CAPABILITIES:
             document += user_turn(f"{READ} {self.small_prompt('capabilities')}")
-            document += _answer(reading_all(self.world, config.rules, verdicts), NOTED)
+            told = capabilities(self.world, self.rng, verdicts)
+            document += _answer(reading_all(self.world, config.rules, verdicts), told)
         return document
 
     def by_name(self) -> Iterator[tuple[str, str, Sequence[Topic]]]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from align.tinyworld import chat_format
-from align.tinyworld.binding import Binding, measure_binding, questions
+from align.tinyworld.binding import Binding, flipped_questions, measure_binding, questions
 from align.tinyworld.documents import FLIPS, KINDS_OF_DOCUMENT, Document, Writer
 from presets.tinyworld import load_configs_by, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
@@ -281,7 +281,7 @@ def _step(
     trained = sum(int((labels[:, 1:] != IGNORED).sum()) for _, labels in batch)
     losses = []
     for ids, labels in ((ids.to(model.device), labels.to(model.device)) for ids, labels in batch):
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=_has_bfloat16(model.device.type)):
             hidden = forward(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
             chosen = labels[:, 1:] != IGNORED
             logits = model.lm_head(hidden[chosen])
@@ -300,12 +300,21 @@ def _step(
     return total
 
 
+def _has_bfloat16(device: str) -> bool:
+    """True where bfloat16 is computed in hardware; a processor without it takes ten times as long as with float32."""
+    import torch
+
+    return device != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
 def _record(out: Path, model: Any, tokenizer: Any, recipe: BaseRecipe, step: int, loss: float) -> None:
     """Append one point of the binding curve to `binding.jsonl`."""
     point: dict[str, Any] = {"step": step, "tokens": step * recipe.step_tokens, "loss": round(loss, 4)}
     for name, edition in (("seen", "train"), ("unseen", "heldout")):
-        asked = questions(load_world(), load_words(edition), recipe.questions, seed=1)
-        binding: Binding = measure_binding(model, tokenizer, asked)
+        asked, flipped = (
+            draw(load_world(), load_words(edition), recipe.questions, seed=1) for draw in (questions, flipped_questions)
+        )
+        binding: Binding = measure_binding(model, tokenizer, asked, flipped)
         point[name] = binding.as_dict()
     with (out / "binding.jsonl").open("a") as file:
         file.write(json.dumps(point) + "\n")

@@ -74,14 +74,23 @@ def one_topic_prompt(rng: random.Random, category: str) -> tuple[ComposedPrompt,
 
 
 def one_topic_item(
-    name: str, split: str, cluster: str, config: ComposedConfig, prompt: ComposedPrompt, *, answer: str, refusal: str
+    name: str,
+    split: str,
+    cluster: str,
+    config: ComposedConfig | SafetyConfig,
+    prompt: ComposedPrompt,
+    *,
+    answer: str,
+    refusal: str,
 ) -> Item:
-    """An item of a pair: a prompt on one risky topic under one of the pair's configs."""
-    asked = situation(prompt.risks(load_world()), config.allowed)
+    """A prompt on one risky topic under a config, which gets the item's name if it has none of its own."""
+    if isinstance(config, ComposedConfig):
+        config = SafetyConfig(name, cluster, config.text, "tinyworld", config.allowed, source="tinyworld benchmark")
+    asked = situation(prompt.risks(load_world()), config.allowed or frozenset())
     return Item(
         id=name,
         split=split,
-        config=SafetyConfig(name, cluster, config.text, "tinyworld", config.allowed, source="tinyworld benchmark"),
+        config=config,
         prompt=prompt.text,
         situation=asked,
         cluster=cluster,

@@ -70,15 +70,15 @@ class _Draft:
         names = [draw(self.rng, self.words.phrases[category].names) for category in categories]
         if "{Names}" in head:
             names[0] = names[0][0].upper() + names[0][1:]
-        self.sentences.append(self.named(head, names))
+        self.sentences.append(self.named(head, names, last=self.rng.choice(("and", "or")) if said == "deny" else "and"))
         for category, name in zip(categories, names, strict=True):
             self.rules[category] = Rule(said in ("allow", "only"), keyword(category, name))
 
-    def named(self, head: str, names: Sequence[str]) -> str:
+    def named(self, head: str, names: Sequence[str], *, last: str) -> str:
         """The head with its names: a list of lines, at times, where the names follow a colon and end the sentence."""
         if (match := re.search(r":\s\{[Nn]ames\}\.?$", head)) and self.rng.random() < 0.5:
             return head[: match.start()] + ":" + "".join(f"\n- {name}" for name in names)
-        joined = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+        joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
         return head.replace("{names}", joined).replace("{Names}", joined)
 
     def state(self, categories: Sequence[str], *, allowed: bool) -> None:
@@ -92,7 +92,7 @@ class _Draft:
                 self.sentences.append(sentence)
                 self.rules[category] = Rule(allowed, keyword(category, sentence))
             else:
-                size = self.rng.choice((1, 1, 2, 2, 3, 4))
+                size = self.rng.choice((1, 1, 2, 2, 3, 4, 8))
                 group, rest = rest[:size], rest[size:]
                 self.mention(group, said="allow" if allowed else "deny")
 
@@ -110,9 +110,10 @@ class _Draft:
 def compose_config(
     words: Words, rng: random.Random, risks: Sequence[str], allowed: frozenset[str], *, style: str | None = None
 ) -> ComposedConfig:
-    """A config in one of six styles whose text allows exactly `allowed` of `risks`.
+    """A config in one of seven styles whose text allows exactly `allowed` of `risks`.
 
-    Styles: allow (a list, the rest closed), deny (a list, the rest open), except, only, both, and plain for all or none.
+    Styles: allow (a list, the rest closed), deny (a list, the rest open), except, only, both (one side in part), every
+    (no category goes unnamed), and plain for all or none.
     """
     yes = [category for category in risks if category in allowed]
     no = [category for category in risks if category not in allowed]
@@ -135,7 +136,7 @@ def compose_flip(
     rng.shuffle(yes)
     rng.shuffle(no)
     draft = _Draft(words, rng, [*yes, *no])
-    _RULES[rng.choice(("allow", "deny", "both"))](draft, yes, no)
+    _RULES[rng.choice(("allow", "deny", "both", "every", "every"))](draft, yes, no)
     sentences, rules = draft.sentences, draft.rules
     said = {True: draw(rng, words.phrases[category].allow), False: draw(rng, words.phrases[category].deny)}
     place, state = rng.randint(0, len(sentences)), rng.getstate()
@@ -150,10 +151,12 @@ def compose_flip(
 
 def _styles(yes: Sequence[str], no: Sequence[str]) -> tuple[str, ...]:
     if not yes or not no:
-        return ("plain",) if not yes else ("plain", "allow")
+        return ("plain", "plain", "every") if not yes else ("plain", "plain", "allow", "every")
     few_no = ("except",) if len(no) <= 5 else ()
     few_yes = ("only",) if len(yes) <= 5 else ()
-    return ("allow", "deny", "both", *few_no, *few_yes)
+    # Most configs both allow and forbid by name: else whether a config is a list of yes or of no decides all that it names,
+    # and nothing else need be read.
+    return ("allow", "deny", *("both",) * 2, *("every",) * 4, *few_no, *few_yes)
 
 
 def _allow(draft: _Draft, yes: list[str], no: list[str]) -> None:
@@ -189,11 +192,40 @@ def _both(draft: _Draft, yes: list[str], no: list[str]) -> None:
     draft.default("default_open" if is_open else "default_closed")
 
 
+def _every(draft: _Draft, yes: list[str], no: list[str]) -> None:
+    """Both sides whole, one after the other or mixed. What then is said of the rest decides nothing."""
+    if draft.rng.random() < 0.3:
+        mixed = draft.rng.sample([*yes, *no], len(yes) + len(no))
+        sides = [
+            (list(side), side[0] in yes)
+            for _, group in itertools.groupby(mixed, yes.__contains__)
+            if (side := [*group])
+        ]
+    else:
+        sides = draft.rng.sample([(yes, True), (no, False)], 2)
+    for categories, allowed in sides:
+        draft.state(categories, allowed=allowed)
+    if draft.rng.random() < 0.6:
+        draft.default("default_open" if yes and draft.rng.random() < 0.3 else "default_closed")
+
+
 def _plain(draft: _Draft, yes: list[str], no: list[str]) -> None:
-    draft.default("allow_all" if yes else "deny_all")
+    """All or nothing, and at times some of it by name."""
+    named = draft.rng.sample([*yes, *no], draft.rng.choice((0, 0, 2, 4, 7)))
+    said = [lambda: draft.default("allow_all" if yes else "deny_all"), lambda: draft.state(named, allowed=bool(yes))]
+    for say in draft.rng.sample(said, 2):
+        say()
 
 
-_RULES = {"allow": _allow, "deny": _deny, "except": _except, "only": _only, "both": _both, "plain": _plain}
+_RULES = {
+    "allow": _allow,
+    "deny": _deny,
+    "except": _except,
+    "only": _only,
+    "both": _both,
+    "every": _every,
+    "plain": _plain,
+}
 
 
 def _frame(draft: _Draft) -> str:

@@ -7,27 +7,46 @@ whatever words stand around it.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from presets import yaml_file
-from presets.tinyworld import KINDS, OUTSIDE, WORDS, Topic, World, load_world
+from presets.tinyworld import KINDS, OUTSIDE, WORDS, Topic, load_world
 from presets.yaml_file import PresetError
 
 REQUESTS = WORDS / "requests"
 SUBJECT = re.compile(r"\[([^\[\]]+)\]")
+BOUND = re.compile(r"\b(?:an?|the|my|your|our|his|her|their|some|any|no|one|this|that|these|those) $", re.IGNORECASE)
+"""What stands before a subject that no other name can take the place of."""
 
 
 @dataclass(frozen=True)
 class FreeRequest:
-    """A message as somebody typed it, the kind of answer that it asks for, and what it is about, as that stands in it."""
+    """A message as somebody typed it, the kind of answer that it asks for, and what it is about, as that stands in it.
 
-    text: str
+    `begin` and `end` stand around its subject.
+    """
+
+    begin: str
+    end: str
     kind: str
     topic: Topic
+
+    @property
+    def text(self) -> str:
+        """The whole message."""
+        return f"{self.begin}{self.topic.name}{self.end}"
+
+    @property
+    def is_open(self) -> bool:
+        """True when the message can be about something else of its domain as well."""
+        return not BOUND.search(self.begin)
+
+    def about(self, topic: Topic) -> FreeRequest:
+        """The same message about another topic."""
+        return replace(self, topic=topic)
 
 
 @cache
@@ -45,21 +64,12 @@ def load_free_requests() -> Mapping[str, tuple[FreeRequest, ...]]:
     return found
 
 
-def with_subjects(world: World) -> World:
-    """The world with the subjects of all requests among its things, for a judge that shall know them, too."""
-    things = defaultdict(tuple, world.things)
-    for domain, requests in load_free_requests().items():
-        known = {thing.name.lower() for thing in things[domain]}
-        new = {request.topic.name.lower(): request.topic for request in requests if request.topic.is_thing}
-        things[domain] += tuple(topic for name, topic in new.items() if name not in known)
-    return replace(world, things=dict(things))
-
-
 def _request(line: str, kind: str, domain: str, topics: Mapping[str, Topic], path: Path) -> FreeRequest:
-    subjects = SUBJECT.findall(line) if isinstance(line, str) else []
-    if len(subjects) != 1:
-        raise PresetError(f"{path}: {kind}: {line!r} has {len(subjects)} subjects in [brackets]; one is needed")
-    topic = topics.get(subjects[0].lower(), Topic(subjects[0], domain, {}))
-    if topic.domain != domain:
-        raise PresetError(f"{path}: {kind}: {line!r} is about {topic.name!r}, a topic of {topic.domain}")
-    return FreeRequest(SUBJECT.sub(r"\1", line), kind, topic)
+    parts = SUBJECT.split(line) if isinstance(line, str) else []
+    if len(parts) != 3:
+        raise PresetError(f"{path}: {kind}: {line!r} has {len(parts) // 2} subjects in [brackets]; one is needed")
+    begin, name, end = parts
+    known = topics.get(name.lower(), Topic(name, domain, {}))
+    if known.domain != domain:
+        raise PresetError(f"{path}: {kind}: {line!r} is about {known.name!r}, a topic of {known.domain}")
+    return FreeRequest(begin, end, kind, replace(known, name=name))
