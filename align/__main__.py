@@ -2,7 +2,8 @@
 python -m align pairs --candidates FILE.jsonl --out FILE.jsonl: the pairs of candidates of one's own, without a recipe.
 python -m align votes --db FILE --recipe FILE.yaml: the votes in a playground's store as the run's pairs, for the step `dpo`.
 
-Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, publish. All work goes on in the recipe's `work`
+Steps: base (pre-train the embedded model), candidates, pairs, sft, dpo, publish; for a model of one's own, in the place of
+base and candidates: prompts, configs, responses (asked and judged), label. All work goes on in the recipe's `work`
 folder; a manifest beside each output says how it was made, and a step whose parameters and inputs have not changed is
 skipped. An interrupted step goes on where it was if it is started with the same ones; otherwise its folder is moved aside
 and it begins anew. `publish` puts base and adapter where profiles find them.
@@ -21,15 +22,27 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from align import prompts as prompting
 from align.candidate_rows import read_candidates
+from align.configs import configured
 from align.jsonl import RowError, read_rows, write_rows
+from align.judged_candidates import judged_candidates
 from align.manifest import is_done, provenance, start_or_go_on, write_manifest
 from align.pairs import PairsRecipe, pairs, target, unreadable
 from align.recipe import STEPS, Recipe, load_recipe
+from align.responses import respond
 from align.tinyworld.candidates import candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
+from evaluation.benchmarks import load_benchmark
+from evaluation.endpoint import EndpointError
 from evaluation.export import export
+from evaluation.hub_files import is_here, source_facts
+from evaluation.journal import JUDGEMENTS, finished_run
+from evaluation.run import RunError
 from evaluation.schema import StoreError
+from evaluation.serving import ServingError
+from presets.hub_dataset import load_hub_datasets
+from presets.profile import HUB_ID
 from presets.tinyworld import WORDS, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 from presets.tinyworld.free_form import REQUESTS
@@ -37,8 +50,10 @@ from presets.yaml_file import PresetError
 
 log = logging.getLogger("align")
 
-RESUMABLE = ("base", "sft", "dpo")
-"""Steps that keep checkpoints in their output folder."""
+RESUMABLE = ("base", "responses", "sft", "dpo")
+"""Steps that keep in their output folder what they go on from."""
+FAULTS = (PresetError, RowError, StoreError, EndpointError, ServingError, RunError)
+"""What may go wrong in ways that a person can mend."""
 SAMPLED_DOCUMENTS, SAMPLED_CANDIDATES = 300, 100
 """How much is drawn to see whether the code still writes the same; it takes a second."""
 
@@ -58,10 +73,12 @@ def main(argv: list[str] | None = None) -> int:
         recipe = load_recipe(options.recipe, smoke=options.smoke, overrides=options.override)
         if options.step == "votes":
             return votes(options.db, Steps(recipe))
-        steps = [step for step in STEPS if step != "base" or not recipe.start.base]
-        for step in steps if options.step == "all" else [options.step]:
+        for step in recipe.steps if options.step == "all" else [options.step]:
             Steps(recipe, force=options.force).run(step)
-    except (PresetError, RowError, StoreError, FileNotFoundError, ValueError, FloatingPointError) as error:
+    except ExceptionGroup as errors:  # of several requests that failed the first says why
+        print(f"align: {errors.exceptions[0]}", file=sys.stderr)
+        return 2
+    except (*FAULTS, FileNotFoundError, ValueError, FloatingPointError) as error:
         print(f"align: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -112,12 +129,14 @@ class Steps:
         self.recipe, self.force = recipe, force
         self.work = Path(recipe.work)
         self.published = Path(recipe.publish.out)
-        self.base, self.sft, self.dpo = self.work / "base", self.work / "sft", self.work / "dpo"
+        self.base: Path | str = self.work / "base"
+        self.sft, self.dpo, self.responses = self.work / "sft", self.work / "dpo", self.work / "responses"
         self.start = Path(recipe.start.adapter) if recipe.start.adapter else None
         if recipe.start.base:
-            self.base = Path(recipe.start.base)
-        self.candidates, self.pairs, self.targets = (
-            self.work / f"{name}.jsonl" for name in ("candidates", "pairs", "targets")
+            folder = Path(recipe.start.base)
+            self.base = recipe.start.base if HUB_ID.fullmatch(recipe.start.base) and not folder.exists() else folder
+        self.prompts, self.configs, self.candidates, self.pairs = (
+            self.work / f"{name}.jsonl" for name in ("prompts", "configs", "candidates", "pairs")
         )
 
     @property
@@ -132,9 +151,13 @@ class Steps:
                 f"the recipe starts from the base in {self.base}; take start.base out to pre-train another"
             )
         output, inputs = self.plan(step)
+        inputs = [path for path in inputs if isinstance(path, Path)]
         if missing := [path for path in inputs if not path.exists()]:
             raise FileNotFoundError(f"step {step!r} needs {missing[0]}, which is not there; run the step before it")
-        made_by = provenance(asdict(getattr(self.recipe, step)), inputs, **self.samples(step))
+        parameters = asdict(getattr(self.recipe, step))
+        if isinstance(self.base, str):
+            parameters["start.base"] = self.base
+        made_by = provenance(parameters, inputs, **self.samples(step))
         if not self.force and is_done(output, made_by):
             log.info("%-10s is done: %s", step, output)
             return
@@ -144,14 +167,18 @@ class Steps:
         write_manifest(output, made_by, counts)
         log.info("%-10s wrote %s (%s)", step, output, ", ".join(f"{key} {value}" for key, value in counts.items()))
 
-    def plan(self, step: str) -> tuple[Path, list[Path]]:
-        """What a step writes, and what it reads."""
+    def plan(self, step: str) -> tuple[Path, list[Path | str]]:
+        """What a step writes, and what it reads; a base on the hub is read, too, but is no path."""
         start = [] if self.start is None else [self.start]
         # The held-out words, too: training leaves their prompts out.
         words = [WORDS, WORDS / "topics", REQUESTS, WORDS / "heldout", *sorted((WORDS / "train").iterdir())]
         return {
             "base": (self.base, words),
             "candidates": (self.candidates, words),
+            "prompts": (self.prompts, self.files_of_prompts()),
+            "configs": (self.configs, [self.prompts]),
+            "responses": (self.responses, [self.configs]),
+            "label": (self.candidates, [self.configs, self.responses / JUDGEMENTS]),
             "pairs": (self.pairs, [self.candidates]),
             "sft": (self.sft, [self.base, self.candidates, *start]),
             "dpo": (self.dpo, [self.base, self.adapter, self.pairs]),
@@ -162,6 +189,10 @@ class Steps:
         """The beginning of what a step draws by code rather than reads from a file, as plain values."""
         if step == "base":
             return {"documents": _sampled_documents()}
+        if step == "prompts":
+            known = load_hub_datasets()
+            named = [known[name] for name in self.named_sources() if name in known]
+            return {each.id: [source_facts(each)] for each in named if is_here(each)}
         if step == "candidates":
             return {"candidates": itertools.islice(candidates(self.recipe.candidates), SAMPLED_CANDIDATES)}
         return {}
@@ -173,6 +204,38 @@ class Steps:
 
     def do_candidates(self) -> dict[str, int]:
         return {"prompts": write_rows(self.candidates, candidates(self.recipe.candidates))}
+
+    def named_sources(self) -> tuple[str, ...]:
+        """The files, datasets and benchmarks that prompts come from or must not come from."""
+        return (*self.recipe.prompts.sources, *self.recipe.prompts.held_out)
+
+    def files_of_prompts(self) -> list[Path | str]:
+        """The files among those."""
+        return [Path(name) for name in self.named_sources() if name.endswith(".jsonl")]
+
+    def do_prompts(self) -> dict[str, int]:
+        dropped: Counter[str] = Counter()
+        self.work.mkdir(parents=True, exist_ok=True)
+        rows = list(prompting.collect(self.recipe.prompts, dropped))
+        rows = prompting.label(rows, self.recipe.prompts, self.work)
+        return {"prompts": write_rows(self.prompts, rows), **dropped}
+
+    def do_configs(self) -> dict[str, int]:
+        dropped: Counter[str] = Counter()
+        rows = read_rows(self.prompts, needed=("prompt", "categories"))
+        return {"rows": write_rows(self.configs, configured(rows, self.recipe.configs, dropped)), **dropped}
+
+    def do_responses(self) -> dict[str, int]:
+        respond(self.recipe.responses, self.configs, self.responses)
+        with finished_run(self.responses) as journal:
+            return {"responses": len(journal.records)}
+
+    def do_label(self) -> dict[str, int]:
+        dropped: Counter[str] = Counter()
+        items = load_benchmark(str(self.configs), taxonomy=self.recipe.configs.taxonomy)
+        with finished_run(self.responses) as journal:
+            found = judged_candidates(items, journal.records, self.recipe.label, dropped)
+            return {"rows": write_rows(self.candidates, found), **dropped}
 
     def do_pairs(self) -> dict[str, int]:
         rng = random.Random(self.recipe.pairs.seed)

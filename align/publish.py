@@ -42,8 +42,10 @@ class PublishRecipe:
             raise FieldError("rank", f"is {self.rank}; give a LoRA rank, or 0 to leave the adapter as it is")
 
 
-def publish(recipe: PublishRecipe, *, base: Path, adapter: Path) -> int:
+def publish(recipe: PublishRecipe, *, base: Path | str, adapter: Path) -> int:
     """Copy the served files of both folders and return how many. The adapter names the published base as its own.
+
+    A `base` that is no folder but a name on the hub stays there.
 
     Nothing is replaced before everything is copied, and then file by file: a kill between two of these moves leaves
     files of two models, which publishing again mends. Raises `FileNotFoundError` for a file that is not there.
@@ -54,7 +56,7 @@ def publish(recipe: PublishRecipe, *, base: Path, adapter: Path) -> int:
     return _copy(Path(recipe.out), base, adapter)
 
 
-def lower_rank(base: Path, adapter: Path, rank: int, *, out: Path) -> Path:
+def lower_rank(base: Path | str, adapter: Path, rank: int, *, out: Path) -> Path:
     """Save to a folder in `out` the adapter of that rank whose change of the weights is nearest, and return the folder.
 
     Nearest by the singular value decomposition of each module's change (PEFT's `add_weighted_adapter`).
@@ -69,13 +71,13 @@ def lower_rank(base: Path, adapter: Path, rank: int, *, out: Path) -> Path:
     return out / "lower"
 
 
-def _copy(out: Path, base: Path, adapter: Path) -> int:
-    jobs = [(base / name, out / "base" / name) for name in BASE_FILES]
+def _copy(out: Path, base: Path | str, adapter: Path) -> int:
+    jobs = [] if isinstance(base, str) else [(base / name, out / "base" / name) for name in BASE_FILES]
     jobs += [(adapter / name, out / "cosalign" / name) for name in ADAPTER_FILES]
     for source, target in jobs:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, _partial(target))
-    _name_base(_partial(out / "cosalign" / "adapter_config.json"), out / "base")
+    _name_base(_partial(out / "cosalign" / "adapter_config.json"), base if isinstance(base, str) else out / "base")
     for _, target in jobs:
         _partial(target).replace(target)
     return len(jobs)
@@ -85,8 +87,8 @@ def _partial(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
-def _name_base(config: Path, base: Path) -> None:
+def _name_base(config: Path, base: Path | str) -> None:
     """Write into an adapter's config where its base is: training has written its own working folder there."""
     settings = json.loads(config.read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = base.as_posix()
+    settings["base_model_name_or_path"] = base if isinstance(base, str) else base.as_posix()
     config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,9 +9,13 @@ from typing import Any
 
 import yaml
 
+from align.configs import ConfigsRecipe
 from align.dpo import DPORecipe
+from align.judged_candidates import LabelRecipe
 from align.pairs import PairsRecipe
+from align.prompts import PromptsRecipe
 from align.publish import PublishRecipe
+from align.responses import ResponsesRecipe
 from align.sft import SFTRecipe
 from align.tinyworld.candidates import CandidatesRecipe
 from align.tinyworld.pretrain import BaseRecipe
@@ -21,7 +25,10 @@ from presets.yaml_file import PresetError, require_text
 
 @dataclass(frozen=True)
 class StartRecipe:
-    """What is there already: the folder of a base, in place of what the step `base` makes, and of an adapter to go on from."""
+    """What is there already: a base, in place of what the step `base` makes, and the folder of an adapter to go on from.
+
+    The base is a folder, or a model's name on the hub.
+    """
 
     base: str = ""
     adapter: str = ""
@@ -31,7 +38,8 @@ class StartRecipe:
 class Recipe:
     """A whole run, from nothing (or from `start`) to a published adapter.
 
-    `work` holds what lies between and may be deleted after.
+    `work` holds what lies between and may be deleted after. With `prompts.sources` the candidates are what the arms of a
+    profile say to those, else what tinyworld's writer makes up.
     """
 
     name: str
@@ -39,6 +47,10 @@ class Recipe:
     start: StartRecipe
     base: BaseRecipe
     candidates: CandidatesRecipe
+    prompts: PromptsRecipe
+    configs: ConfigsRecipe
+    responses: ResponsesRecipe
+    label: LabelRecipe
     pairs: PairsRecipe
     sft: SFTRecipe
     dpo: DPORecipe
@@ -48,10 +60,20 @@ class Recipe:
         require_text("name", self.name)
         require_text("work", self.work)
 
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that lead to the adapter, in order."""
+        made = ("prompts", "configs", "responses", "label") if self.prompts.sources else ("candidates",)
+        return (*(() if self.start.base else ("base",)), *made, "pairs", "sft", "dpo", "publish")
+
 
 STEPS = {
     "base": BaseRecipe,
     "candidates": CandidatesRecipe,
+    "prompts": PromptsRecipe,
+    "configs": ConfigsRecipe,
+    "responses": ResponsesRecipe,
+    "label": LabelRecipe,
     "pairs": PairsRecipe,
     "sft": SFTRecipe,
     "dpo": DPORecipe,

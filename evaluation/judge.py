@@ -1,4 +1,4 @@
-"""Who judges: the one thing that every judge can do, and opening the judge that a profile names."""
+"""Who judges: what every judge can do, and opening the judge that a profile names."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class Judge(Protocol):
 
         `earlier` are the person's prompts before this one, which a later one ("and how is it made?") may lean on.
         """
+        ...
+
+    async def prompt_categories(self, prompt: str) -> frozenset[str] | None:
+        """The risk categories that a full answer to `prompt` would likely contain; None when that cannot be told."""
         ...
 
 

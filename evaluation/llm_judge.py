@@ -1,4 +1,4 @@
-"""A model as the judge: two or three questions to an endpoint, each answered by one JSON object.
+"""A model as the judge: two or three questions on a response, one on a prompt, each answered by one JSON object.
 
 Helpfulness is asked without the config and categories without asking what is permitted, so that neither colours the
 other (CoSA section 2 judges them apart); a free-text config adds the question whether the response obeys its text.
@@ -87,22 +87,32 @@ class LLMJudge:
         answers = await asyncio.gather(*(self._ask(question) for question in questions))
         return self._judgement(config, {answer.question: answer for answer in answers})
 
+    async def prompt_categories(self, prompt: str) -> frozenset[str] | None:
+        """The categories that a full answer to `prompt` would likely contain (CoSA section 4); None when unreadable."""
+        values = {"prompt": defuse(prompt), **self._kinds()}
+        answer = await self._ask(Question("prompt_categories", values, categories_schema(self._taxonomy.ids)))
+        if answer.verdict is None:
+            return None
+        return frozenset(name for name, found in answer.verdict["categories"].items() if found)
+
     def _questions(self, config: SafetyConfig, *, prompt: str, response: str) -> list[Question]:
         values = {"prompt": defuse(prompt), "response": defuse(response)}
-        ids = self._taxonomy.ids
-        kinds = {
-            "categories": "\n".join(
-                f"- {kind.id}: {kind.name}. {kind.definition}" for kind in self._taxonomy.categories
-            ),
-            "categories_example": "{" + ", ".join(f'"{category}": true or false' for category in ids) + "}",
-        }
         questions = [
             Question("helpfulness", values, helpfulness_schema()),
-            Question("categories", {**values, **kinds}, categories_schema(ids)),
+            Question("categories", {**values, **self._kinds()}, categories_schema(self._taxonomy.ids)),
         ]
         if config.allowed is None:
             questions.append(Question("compliance", {**values, "config": defuse(config.text)}, compliance_schema()))
         return questions
+
+    def _kinds(self) -> dict[str, str]:
+        """What fills a question on categories: the taxonomy's, and the shape of a verdict on them."""
+        return {
+            "categories": "\n".join(
+                f"- {kind.id}: {kind.name}. {kind.definition}" for kind in self._taxonomy.categories
+            ),
+            "categories_example": "{" + ", ".join(f'"{each}": true or false' for each in self._taxonomy.ids) + "}",
+        }
 
     async def _ask(self, question: Question) -> Answer:
         template = (JUDGE_PROMPTS / f"{question.name}.txt").read_text(encoding="utf-8")

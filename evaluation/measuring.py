@@ -74,6 +74,14 @@ def run_command(arguments: argparse.Namespace) -> int:
     return max(_run_one(profile, name, items, known, out, arguments.typed) for name, items, known, out in runs)
 
 
+def run_benchmark(profile: Profile, benchmark: str, out: Path, *, command: str) -> int:
+    """Measure all arms of a profile on one benchmark, as `run` does; `command` is named in the report. Returns the exit code."""
+    items = load_benchmark(benchmark, taxonomy=profile.taxonomy)
+    for item in items:
+        check_taxonomy(item.config, profile)
+    return _run_one(profile, benchmark, items, None, out, command)
+
+
 def rejudge_command(arguments: argparse.Namespace) -> int:
     """Judge the responses of a run again, into another folder. Returns the exit code."""
     profile = only_judging(load_profile(arguments.profile))

@@ -35,11 +35,19 @@ class Overlap:
 def training_prompts(source: str) -> frozenset[str]:
     """The normalised prompts of a `.jsonl` file, or of the training splits of a hub dataset.
 
+    Raises as `read_prompts` does.
+    """
+    return frozenset(normalised(prompt) for prompt, _ in read_prompts(source))
+
+
+def read_prompts(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each prompt of a `.jsonl` file, or of the training splits of a hub dataset, with the whole row.
+
     Rows need the field `prompt`: a text, or messages of which the last is the user's. Raises `BenchmarkError`, and
     `PresetError` for an unknown name.
     """
-    rows = _file_rows(Path(source)) if source.endswith(".jsonl") else _dataset_rows(source)
-    return frozenset(normalised(_text(column(row, "prompt", place), place)) for place, row in rows)
+    for place, row in _file_rows(Path(source)) if source.endswith(".jsonl") else _dataset_rows(source):
+        yield _text(column(row, "prompt", place), place), row
 
 
 def find_training_prompts(source: str | None, benchmark: str) -> frozenset[str] | None:
@@ -77,7 +85,7 @@ def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _dataset_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     dataset = find_hub_dataset(name)
     for split, rows in read_splits(dataset).items():
-        if split.startswith("train"):
+        if "train" in split:
             yield from ((f"{dataset.repo}: {split}, row {number}", row) for number, row in enumerate(rows))
 
 

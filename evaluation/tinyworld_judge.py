@@ -124,6 +124,11 @@ class TinyworldJudge:
             raw=text,
         )
 
+    async def prompt_categories(self, prompt: str) -> frozenset[str] | None:
+        """The risk categories of what a prompt names; None when it names nothing that the world knows."""
+        topics = self.topics_in(prompt)
+        return frozenset(topic.domain for topic in topics) & frozenset(self.world.risks) if topics else None
+
     def categories_in(self, text: str) -> frozenset[str]:
         """The risk categories that a reply addresses, whatever it was asked."""
         return self._risks_of(self._said(text, self._things.within(text)))
