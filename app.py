@@ -85,6 +85,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="let visitors write configs of their own even where the page is open to others (--host, --share)",
     )
+    parser.add_argument(
+        "--allow-exports",
+        action="store_true",
+        help="let visitors download what everybody wrote even where the page is open to others (--host, --share)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -111,9 +116,14 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
-def may_edit(options: argparse.Namespace) -> bool:
-    """True when visitors may write safety configs: only authorised people may, and on a public page anybody comes."""
-    return options.allow_config_edits or (options.host in LOOPBACK and not options.share)
+def permissions(options: argparse.Namespace) -> dict[str, bool]:
+    """What visitors may do: all of it where only this machine's own users reach the page, else what a flag allows.
+
+    On a public page anybody comes, and not everybody may write safety configs, or read what others have written.
+    """
+    is_private = options.host in LOOPBACK and not options.share
+    allowed = {"may_edit": options.allow_config_edits, "may_export": options.allow_exports}
+    return {name: given or is_private for name, given in allowed.items()}
 
 
 def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
@@ -127,7 +137,7 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
         serving = Serving(profile, log_folder=options.db.parent / "logs")
         parts.callback(serving.stop)
         judge = partial(open_judge, profile, serving)
-        page = build_page(profile, serving, judge, store, may_edit=may_edit(options))
+        page = build_page(profile, serving, judge, store, **permissions(options))
     except (PresetError, StoreError) as error:
         raise CannotStart(str(error)) from error
     if options.share:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.sft import common_arguments, fitting, last_checkpoint
+from align.sft import check_micro_batch, common_arguments, fitting, last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class DPORecipe:
     learning_rate: float = 1e-4
     epochs: float = 1.0
     batch: int = 16
+    micro_batch: int = 0
+    checkpointing: bool = False
     pairs: int = 4_000
     max_length: int = 640
     warmup_steps: int = 20
@@ -29,8 +31,13 @@ class DPORecipe:
     seed: int = 0
     threads: int = 2
 
+    def __post_init__(self) -> None:
+        check_micro_batch(self.batch, self.micro_batch)
 
-def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[Mapping[str, Any]], out: Path) -> int:
+
+def train_dpo(
+    recipe: DPORecipe, *, model: Path | str, adapter: Path, rows: Sequence[Mapping[str, Any]], out: Path
+) -> int:
     """Train on `{prompt, chosen, rejected}` rows from `adapter` on, save to `out`, return how many were drawn. Resumes."""
     import torch
     from peft import PeftModel
@@ -41,7 +48,8 @@ def train_dpo(recipe: DPORecipe, *, model: Path, adapter: Path, rows: Sequence[M
     if 0 < recipe.pairs < len(rows):
         rows = random.Random(recipe.seed).sample(list(rows), recipe.pairs)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    policy = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(adapter), is_trainable=True)
+    body = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    policy = PeftModel.from_pretrained(body, str(adapter), is_trainable=True)
     trainer = DPOTrainer(
         model=policy,
         args=DPOConfig(**common_arguments(recipe, out), beta=recipe.beta),

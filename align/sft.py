@@ -25,6 +25,8 @@ class SFTRecipe:
 
     `targets` are the modules that the adapter changes. On a CPU every module that vLLM wraps for adapters costs about as
     much as the layer itself, whatever the rank, so that an adapter on one of them is served at almost the base's speed.
+    `micro_batch` is how many rows a device takes at once, 0 for all of `batch`; `checkpointing` computes activations anew
+    in the backward pass: with both, large models fit.
     """
 
     targets: tuple[str, ...] = LORA_TARGETS
@@ -34,6 +36,8 @@ class SFTRecipe:
     learning_rate: float = 1e-3
     epochs: float = 1.0
     batch: int = 32
+    micro_batch: int = 0
+    checkpointing: bool = False
     max_length: int = 640
     warmup_steps: int = 20
     save_steps: int = 100
@@ -41,13 +45,14 @@ class SFTRecipe:
     threads: int = 2
 
     def __post_init__(self) -> None:
+        check_micro_batch(self.batch, self.micro_batch)
         if not self.targets or set(self.targets) - set(LORA_TARGETS):
             raise FieldError("targets", f"is {list(self.targets)}; it must hold some of {', '.join(LORA_TARGETS)}")
         object.__setattr__(self, "targets", tuple(self.targets))
 
 
 def train_sft(
-    recipe: SFTRecipe, *, model: Path, rows: Sequence[Mapping[str, Any]], out: Path, start: Path | None = None
+    recipe: SFTRecipe, *, model: Path | str, rows: Sequence[Mapping[str, Any]], out: Path, start: Path | None = None
 ) -> None:
     """Train a LoRA adapter on `{prompt, completion}` rows and save it to `out`. Resumes from a checkpoint.
 
@@ -67,7 +72,7 @@ def train_sft(
         target_modules=list(recipe.targets),
         task_type="CAUSAL_LM",
     )
-    policy = AutoModelForCausalLM.from_pretrained(model)
+    policy = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
     if start is not None:
         policy = PeftModel.from_pretrained(policy, str(start), is_trainable=True)
     trainer = SFTTrainer(
@@ -81,6 +86,12 @@ def train_sft(
     trainer.model.save_pretrained(out)
 
 
+def check_micro_batch(batch: int, micro_batch: int) -> None:
+    """Raise `FieldError` unless a batch can be cut into micro-batches of this size (0: it is not cut)."""
+    if batch < 1 or micro_batch < 0 or (micro_batch and batch % micro_batch):
+        raise FieldError("micro_batch", f"is {micro_batch}; it must divide batch, {batch}, or be 0 to take all at once")
+
+
 def common_arguments(recipe: Any, out: Path) -> dict[str, Any]:
     """The trainer arguments that SFT and DPO share."""
     import torch
@@ -90,7 +101,8 @@ def common_arguments(recipe: Any, out: Path) -> dict[str, Any]:
         "output_dir": str(out / "checkpoints"),
         "learning_rate": recipe.learning_rate,
         "num_train_epochs": recipe.epochs,
-        "per_device_train_batch_size": recipe.batch,
+        "per_device_train_batch_size": recipe.micro_batch or recipe.batch,
+        "gradient_accumulation_steps": recipe.batch // (recipe.micro_batch or recipe.batch),
         "warmup_steps": recipe.warmup_steps,
         "lr_scheduler_type": "cosine",
         "max_length": None,
@@ -101,7 +113,7 @@ def common_arguments(recipe: Any, out: Path) -> dict[str, Any]:
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
         "report_to": "none",
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": recipe.checkpointing,
     }
 
 

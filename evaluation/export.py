@@ -271,16 +271,20 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> int:
 
 @dataclass(frozen=True)
 class Format:
-    """How rows of `comparisons` become rows of a format, and how those are written; `write` returns how many."""
+    """How rows of `comparisons` become rows of a format, and how those are written; `write` returns how many.
+
+    `suffix` is the usual end of such a file's name.
+    """
 
     rows: Callable[[Iterable[Row], Exported], Iterator[Row]]
     write: Callable[[Path, Iterable[Row]], int]
+    suffix: str
 
 
 FORMATS: Mapping[str, Format] = {
-    "trl-preference": Format(_preferences, _write_json_lines),
-    "trl-kto": Format(_kto, _write_json_lines),
-    "lmarena": Format(_arena, _write_json_lines),
-    "csv": Format(_flat, _write_csv),
-    "parquet": Format(_flat, _write_parquet),
+    "trl-preference": Format(_preferences, _write_json_lines, ".jsonl"),
+    "trl-kto": Format(_kto, _write_json_lines, ".jsonl"),
+    "lmarena": Format(_arena, _write_json_lines, ".jsonl"),
+    "csv": Format(_flat, _write_csv, ".csv"),
+    "parquet": Format(_flat, _write_parquet, ".parquet"),
 }

@@ -69,9 +69,18 @@ class Page:
 
 
 def build_page(
-    profile: Profile, serving: Serving, open_judge: JudgeFactory, store: Store, *, may_edit: bool = True
+    profile: Profile,
+    serving: Serving,
+    open_judge: JudgeFactory,
+    store: Store,
+    *,
+    may_edit: bool = True,
+    may_export: bool = True,
 ) -> Page:
-    """The page over these parts; `may_edit` lets visitors write configs. Raises `PresetError` for unreadable presets."""
+    """The page over these parts. Raises `PresetError` for unreadable presets.
+
+    `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote.
+    """
     answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile))
     taxonomy = load_taxonomy(profile.taxonomy)
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
@@ -86,7 +95,7 @@ def build_page(
             with gr.Tab(wording.TABS[2], elem_id="tab-attacks"):
                 attacks = Attacks(batches, choices, compare.session)
             with gr.Tab(wording.TABS[3], elem_id="tab-scores") as tab:
-                scoreboard = Scoreboard(store.path, choices, tab)
+                scoreboard = Scoreboard(store.path, choices, tab, may_export=may_export)
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)

@@ -1,12 +1,16 @@
-"""The tab with what the whole store adds up to: scores of the arms, over all and by config, and their votes."""
+"""The tab with what the whole store adds up to: scores of the arms, over all and by config, their votes, and all of it to
+take along."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 import gradio as gr
 
+from evaluation.export import FORMATS, export
 from evaluation.store_scores import read_store_scores
 from playground import markup, wording
 from playground.compare import PRIVATE, told
@@ -14,10 +18,14 @@ from playground.picker import Choices, Data, Updates
 
 
 class Scoreboard:
-    """The tab. Made inside a `gr.Tab`, it reads the store whenever that is opened, and when asked to."""
+    """The tab. Made inside a `gr.Tab`, it reads the store whenever that is opened, and when asked to.
 
-    def __init__(self, store: Path, choices: Choices, tab: gr.Tab) -> None:
+    With `may_export` whoever sees the page can take along what everybody wrote on it.
+    """
+
+    def __init__(self, store: Path, choices: Choices, tab: gr.Tab, *, may_export: bool) -> None:
         self.store, self.choices = store, choices
+        self._files = tempfile.TemporaryDirectory(prefix="playground-export-")
         by_hash = [(config.title, config.content_hash) for config in choices.configs.values()]
         with gr.Column(elem_id="scoreboard"):
             gr.HTML(markup.caption(wording.BOARD_LEAD))
@@ -32,6 +40,15 @@ class Scoreboard:
                 )
                 self.refresh = gr.Button(wording.REFRESH, size="sm", variant="secondary", elem_id="board-refresh")
             self.board = gr.HTML(elem_id="board")
+            with gr.Row(visible=may_export):
+                self.format = gr.Dropdown(
+                    list(FORMATS), value=next(iter(FORMATS)), label=wording.EXPORT_AS, elem_id="export-format"
+                )
+                self.make = gr.Button(wording.EXPORT, size="sm", variant="secondary", elem_id="export-make")
+                self.file = gr.DownloadButton(wording.DOWNLOAD, visible=False, size="sm", elem_id="export-file")
+            self.made = gr.HTML(visible=may_export, elem_id="export-made")
+        if may_export:
+            self.make.click(self.take_along, {self.format}, [self.file, self.made], **PRIVATE)
         gr.on([tab.select, self.refresh.click, self.configs.input], self.read, {self.configs}, [self.board], **PRIVATE)
 
     async def read(self, data: Data) -> Updates:
@@ -40,3 +57,17 @@ class Scoreboard:
             found = await asyncio.to_thread(read_store_scores, self.store, configs=data[self.configs] or ())
         titles = {arm.id: arm.title for arm in self.choices.profile.arms}
         return {self.board: markup.board(found, titles)}
+
+    async def take_along(self, data: Data) -> Updates:
+        """Write the store's votes in the chosen format, and offer the file; what had to be left out is told."""
+        name = data[self.format]
+        if name not in FORMATS:
+            raise gr.Error(wording.no_format(name), print_exception=False)
+        folder = Path(self._files.name) / uuid4().hex
+        path = folder / f"playground-{name}{FORMATS[name].suffix}"
+        with told():
+            found = await asyncio.to_thread(export, self.store, name, path)
+        return {
+            self.file: gr.DownloadButton(wording.DOWNLOAD, value=str(path), visible=True),
+            self.made: markup.caption(wording.exported(found.rows, found.left_out)),
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from evaluation.judgement import MAX_RATING, Judgement
@@ -111,6 +111,9 @@ ALL_CONFIGS = "All configs"
 SCORES_FOR = "Under which configs?"
 REFRESH = "Read the store again"
 BOARD_LEAD = "What everybody's judged answers and votes on this page add up to, read from the store."
+EXPORT_AS = "Take the votes along as"
+EXPORT = "Make the file"
+DOWNLOAD = "Download"
 BOARD_EMPTY = "No judged answer is in the store yet. Ask something on the first tab."
 BOARD_HEADS = (
     "Arm",
@@ -326,3 +329,15 @@ def _server(server: Server) -> str:
         return f"a server at {urlsplit(server.base_url or '').hostname}"
     adapters = _listed(sorted(server.adapters))
     return f"{server.model}{f' with the adapter {adapters}' if adapters else ''}"
+
+
+def no_format(name: object) -> str:
+    """Said of a format of export that there is none of."""
+    return f"There is no format {name!r}; choose one of the list."
+
+
+def exported(rows: int, left_out: Mapping[str, int]) -> str:
+    """Said of a file that was made: how many rows it has, and what is not in it."""
+    words = f"{rows} rows, without who voted and why."
+    missing = "; ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()) if count)
+    return f"{words} Left out: {missing}." if missing else words

@@ -220,6 +220,7 @@ def test_a_recipe_that_extends_what_it_cannot_is_refused(tmp_path, extends, word
     [
         pytest.param("name: x\nwork: y\nsft: {rnak: 3}\n", ["sft.rnak", "rank"], id="misspelt key"),
         pytest.param("name: x\nwork: y\n", ["publish.out", "missing"], id="missing key"),
+        pytest.param("name: x\nwork: y\nsft: {batch: 8, micro_batch: 3}\n", ["must divide batch, 8"], id="micro-batch"),
         pytest.param("name: [x\n", ["YAML"], id="broken YAML"),
         pytest.param(
             "name: x\nwork: y\nsft: {targets: [lm_head]}\n", ["sft.targets", "down_proj"], id="a strange module"

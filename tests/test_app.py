@@ -70,15 +70,16 @@ def test_the_environment_names_the_address_and_a_flag_overrules_it(monkeypatch: 
 @pytest.mark.parametrize(
     ("flags", "allowed"),
     [
-        ("--host 127.0.0.1", True),
-        ("--host localhost", True),
-        ("--host 0.0.0.0", False),
-        ("--host 127.0.0.1 --share", False),
-        ("--host 0.0.0.0 --share --allow-config-edits", True),
+        ("--host 127.0.0.1", {"may_edit", "may_export"}),
+        ("--host localhost", {"may_edit", "may_export"}),
+        ("--host 0.0.0.0", set()),
+        ("--host 127.0.0.1 --share", set()),
+        ("--host 0.0.0.0 --share --allow-config-edits", {"may_edit"}),
+        ("--host 0.0.0.0 --allow-exports", {"may_export"}),
     ],
 )
-def test_configs_are_written_on_a_private_page_only_unless_allowed(flags: str, allowed: bool) -> None:
-    assert app.may_edit(app.parse(flags.split())) is allowed
+def test_on_a_page_that_others_reach_only_what_a_flag_allows_is_allowed(flags: str, allowed: set[str]) -> None:
+    assert {name for name, given in app.permissions(app.parse(flags.split())).items() if given} == allowed
 
 
 def test_help_says_what_the_flags_do(capsys: pytest.CaptureFixture[str]) -> None:

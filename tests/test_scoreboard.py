@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 from functools import partial
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from evaluation.judge import open_judge
@@ -116,4 +118,30 @@ def test_the_board_in_a_browser(tmp_path: Path):
         page.get_by_role("tab", name=wording.TABS[3]).click()
         expect(page.locator("#board table").first).to_contain_text("+1.00", timeout=20_000)
         expect(page.locator("#board")).to_contain_text("1 vote, of which 0 ties")
+        page.get_by_label(wording.EXPORT_AS).fill("csv")
+        page.keyboard.press("Enter")
+        page.locator("#export-make").click()
+        expect(page.locator("#export-made")).to_contain_text("3 rows, without who voted", timeout=20_000)
+        with page.expect_download() as download:
+            page.locator("#export-file").click()
+        assert download.value.suggested_filename == "playground-csv.csv"
+        rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+        assert [row["arm_id"] for row in rows] == ["base", "ica", "cosalign"]
+        assert "vote_session_id" not in rows[0]
         browser.close()
+
+
+@pytest.mark.parametrize("may_export", [True, False])
+def test_only_who_may_finds_the_export(tmp_path: Path, may_export: bool):
+    with stage(answers(), tmp_path) as parts:
+        judge = partial(open_judge, parts.profile, parts.serving)
+        page = build_page(parts.profile, parts.serving, judge, parts.store, may_export=may_export)
+        handlers = [dependency.fn for dependency in page.blocks.fns.values()]
+        assert (page.scoreboard.take_along in handlers) == may_export
+
+
+def test_a_format_that_is_none_is_said(tmp_path: Path):
+    with stage(answers(), tmp_path) as parts:
+        page = build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
+        with pytest.raises(gr.Error, match="no format 'xml'"):
+            asyncio.run(page.scoreboard.take_along({page.scoreboard.format: "xml"}))
