@@ -171,7 +171,7 @@ def _rank(server: Server, path: str) -> int:
 def _targets(server: Server) -> list[str]:
     """The modules that the adapters change, sorted: all others are served as if there were none.
 
-    None where that is not known: an adapter still on the hub, or one that names its modules by a pattern.
+    Empty where that is not known: an adapter still on the hub, or one that names its modules by a pattern.
     """
     named: set[str] = set()
     for path in server.adapters.values():
