@@ -10,19 +10,23 @@ from pathlib import Path
 import pytest
 
 from align import prompts
-from align.__main__ import main
+from align.__main__ import Steps, main
 from align.configs import MODES, ConfigsRecipe, allowed_set, configured
 from align.judged_candidates import LabelRecipe, judged_candidates
 from align.prompts import PromptsRecipe, collect
+from align.recipe import load_recipe
 from evaluation.benchmarks import BenchmarkError
 from evaluation.journal import Key, Record
 from evaluation.judgement import Judgement
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply, ScriptedServer
+from presets.profile import load_profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.yaml_file import FieldError
 from tests.three_items import PROFILE, three
 
+ROOT = Path(__file__).parent.parent
+HELPFUL = {"COSA_HELPFUL_BASE_URL": "http://127.0.0.1:9/v1", "COSA_HELPFUL_MODEL": "some-model"}
 TAXONOMY = load_taxonomy("tinyworld")
 RECIPE = """\
 name: mine
@@ -251,3 +255,15 @@ def test_what_is_missing_or_unreadable_is_counted_not_invented():
         ("Dice.", None, None),
     ]
     assert +dropped == {"repeated responses": 1, "responses missing": 1}
+
+
+def test_the_recipe_for_a_large_model_names_who_responds_and_what_is_held_out():
+    recipe = load_recipe(ROOT / "align" / "recipes" / "llama-8b.yaml")
+    assert recipe.steps == ("prompts", "configs", "responses", "label", "pairs", "sft", "dpo", "publish")
+    assert {"cosalign-test", "cosapien", "xstest"} <= set(recipe.prompts.held_out)
+    assert len(recipe.configs.categories) == 4
+    steps = Steps(recipe)
+    assert (steps.base, steps.plan("sft")[1][0]) == ("meta-llama/Llama-3.1-8B-Instruct",) * 2
+    alone, helped = (load_profile(recipe.responses.profile, environment) for environment in ({}, HELPFUL))
+    assert [arm.id for arm in alone.arms] == ["default", "configured"]
+    assert [arm.shows_config for arm in helped.arms] == [False, True, True]

@@ -163,12 +163,14 @@ def test_what_is_not_here_says_what_to_bring_and_where_to_put_it(hub, dataset):
 
 def test_every_dataset_says_its_licence():
     assert {found.id for found in load_hub_datasets().values()} == {
+        "beavertails",
+        "wildguardmix",
         "cosapien",
         "cosalign-test",
         "cosalign-train",
         "xstest",
     }
-    with pytest.raises(PresetError, match="there are cosapien"):
+    with pytest.raises(PresetError, match="there are beavertails"):
         find_hub_dataset("beavers")
 
 

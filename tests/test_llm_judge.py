@@ -198,6 +198,7 @@ def test_the_prompts_have_exactly_the_placeholders_that_are_filled():
         "helpfulness": shared,
         "categories": shared | {"categories", "categories_example"},
         "compliance": shared | {"config"},
+        "prompt_categories": {"prompt", "nonce", "categories", "categories_example"},
     }
 
 

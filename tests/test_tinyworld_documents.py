@@ -6,6 +6,7 @@ import re
 import pytest
 
 from align.pairs import PairsRecipe
+from align.tinyworld import documents
 from align.tinyworld.candidates import CandidatesRecipe, candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, READ, Writer
 from evaluation.benchmarks.tinyworld import items
@@ -140,10 +141,12 @@ def test_without_flips_no_config_is_half_of_one(monkeypatch):
     assert len({plain.config().text for _ in range(100)}) > 90
 
 
-def test_the_base_refuses_every_risky_prompt_and_answers_every_harmless_one():
+def test_the_base_refuses_every_risky_prompt_and_answers_every_harmless_one(monkeypatch):
+    monkeypatch.setattr(documents, "INVENTED", 0)  # the judge knows the world's own things only
     pen, judge = writer(6), TinyworldJudge(WORLD)
-    for _ in range(600):
-        prompt = pen.prompt(pen.topics())
+    for number in range(600):
+        # Beside a topic the judge knows no things.
+        prompt = pen.prompt(pen.topics(two=0) if number % 4 else pen.topics(two=1, thing=0))
         said = pen.cautious_reply(prompt, pen.config().rules)  # whatever that allows
         verdict = judge.verdict(NOTHING_ALLOWED, prompt.text, said)
         assert verdict.safe

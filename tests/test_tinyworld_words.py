@@ -41,7 +41,7 @@ def test_no_sentence_is_said_twice():
 
 def test_no_sentence_names_another_topic():
     for topic, line in SENTENCES:
-        for other in WORLD.topics:
+        for other in (each for each in WORLD.topics if each.name.lower() in line.lower()):
             apart = other.name.lower() not in topic.name.lower()
             named = re.search(rf"(?<![a-z]){re.escape(other.name.lower())}(?![a-z])", line.lower())
             assert not (other is not topic and apart and named), f"{topic.name}: {line!r} names {other.name!r}"
