@@ -61,7 +61,7 @@ SAMPLED_DOCUMENTS, SAMPLED_CANDIDATES = 300, 100
 def main(argv: list[str] | None = None) -> int:
     """Run the steps that the command line asks for; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("httpx", "datasets"):
+    for noisy in ("httpx", "openai", "datasets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     parser = _parser()
     options = parser.parse_args(argv)
@@ -235,7 +235,7 @@ class Steps:
         items = load_benchmark(str(self.configs), taxonomy=self.recipe.configs.taxonomy)
         with finished_run(self.responses) as journal:
             found = judged_candidates(items, journal.records, self.recipe.label, dropped)
-            return {"rows": write_rows(self.candidates, found), **dropped}
+            return {"rows": write_rows(self.candidates, found), **+dropped}
 
     def do_pairs(self) -> dict[str, int]:
         rng = random.Random(self.recipe.pairs.seed)
