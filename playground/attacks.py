@@ -24,7 +24,7 @@ class Attacks:
             gr.HTML(markup.caption(wording.ATTACKS_LEAD))
             with gr.Row():
                 options = [(config.title, config.id) for config in choices.configs.values()]
-                first = options[0][1] if options else None
+                first = choices.default if choices.configs else None
                 self.config = gr.Dropdown(
                     options, value=first, label=wording.CONFIG, filterable=False, elem_id="attack-config"
                 )
