@@ -42,17 +42,16 @@ from evaluation.run import RunError
 from evaluation.schema import StoreError
 from evaluation.serving import ServingError
 from presets.hub_dataset import load_hub_datasets
-from presets.profile import HUB_ID
+from presets.profile import model_folder
 from presets.tinyworld import WORDS, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 from presets.tinyworld.free_form import REQUESTS
-from presets.yaml_file import PresetError
 
 log = logging.getLogger("align")
 
 RESUMABLE = ("base", "responses", "sft", "dpo")
 """Steps that keep in their output folder what they go on from."""
-FAULTS = (PresetError, RowError, StoreError, EndpointError, ServingError, RunError)
+FAULTS = (EndpointError, ServingError, RunError, StoreError, FileNotFoundError, ValueError, FloatingPointError)
 """What may go wrong in ways that a person can mend."""
 SAMPLED_DOCUMENTS, SAMPLED_CANDIDATES = 300, 100
 """How much is drawn to see whether the code still writes the same; it takes a second."""
@@ -75,10 +74,7 @@ def main(argv: list[str] | None = None) -> int:
             return votes(options.db, Steps(recipe))
         for step in recipe.steps if options.step == "all" else [options.step]:
             Steps(recipe, force=options.force).run(step)
-    except ExceptionGroup as errors:  # of several requests that failed the first says why
-        print(f"align: {errors.exceptions[0]}", file=sys.stderr)
-        return 2
-    except (*FAULTS, FileNotFoundError, ValueError, FloatingPointError) as error:
+    except FAULTS as error:
         print(f"align: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -133,8 +129,7 @@ class Steps:
         self.sft, self.dpo, self.responses = self.work / "sft", self.work / "dpo", self.work / "responses"
         self.start = Path(recipe.start.adapter) if recipe.start.adapter else None
         if recipe.start.base:
-            folder = Path(recipe.start.base)
-            self.base = recipe.start.base if HUB_ID.fullmatch(recipe.start.base) and not folder.exists() else folder
+            self.base = model_folder(recipe.start.base, root=Path()) or recipe.start.base
         self.prompts, self.configs, self.candidates, self.pairs = (
             self.work / f"{name}.jsonl" for name in ("prompts", "configs", "candidates", "pairs")
         )

@@ -13,22 +13,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, BinaryIO
 
 from evaluation.benchmarks import benchmark_names, load_benchmark
+from evaluation.json_lines import cut_torn_line, read_json_lines
 from evaluation.overlap import read_prompts, training_prompts
 from evaluation.provenance import judge_facts
 from evaluation.serving import Serving
+from evaluation.workers import patiently, work_off
 from presets.normalisation import normalised
 from presets.profile import Profile, load_profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.yaml_file import FieldError
-
-if TYPE_CHECKING:
-    from evaluation.judge import Judge
-
-CONCURRENCY = 32
-"""Prompts that are labelled at once."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +55,7 @@ def collect(recipe: PromptsRecipe, dropped: Counter[str]) -> Iterator[dict[str, 
 
     Raises `BenchmarkError` for a source that cannot be read, `FieldError` for a category that is none.
     """
-    seen = held_out_prompts(recipe.held_out)
-    tests = len(seen)
+    held_out = held_out_prompts(recipe.held_out)
     known = load_taxonomy(load_profile(recipe.profile).taxonomy).ids if recipe.profile else None
     mine: set[str] = set()
     for source in recipe.sources:
@@ -68,7 +63,7 @@ def collect(recipe: PromptsRecipe, dropped: Counter[str]) -> Iterator[dict[str, 
             key, words = normalised(prompt), len(prompt.split())
             if key in mine:
                 dropped["repeated"] += 1
-            elif tests and key in seen:
+            elif key in held_out:
                 dropped["in a held-out set"] += 1
             elif not recipe.min_words <= words <= recipe.max_words:
                 dropped["too short" if words < recipe.min_words else "too long"] += 1
@@ -108,48 +103,43 @@ def label(rows: Sequence[Mapping[str, Any]], recipe: PromptsRecipe, folder: Path
 
     profile = only_judging(load_profile(recipe.profile))
     journal = folder / f"labels-{_hash(judge_facts(profile))}.jsonl"
-    labels = _read_labels(journal)
-    if todo := [prompt for prompt in unlabelled if normalised(prompt) not in labels]:
-        with judging_servers(profile, folder / "logs") as serving, journal.open("a", encoding="utf-8") as file:
-            labels |= asyncio.run(_ask(profile, serving, todo, file))
+    with journal.open("a+b") as file:
+        cut_torn_line(file)
+        labels = _read_labels(journal)
+        if todo := [prompt for prompt in unlabelled if normalised(prompt) not in labels]:
+            with judging_servers(profile, folder / "logs") as serving:
+                labels |= asyncio.run(_ask(profile, serving, todo, file))
     return [
         {**row, "categories": labels[normalised(row["prompt"])] if row["categories"] is None else row["categories"]}
         for row in rows
     ]
 
 
-async def _ask(profile: Profile, serving: Serving, prompts: Sequence[str], file: Any) -> dict[str, list[str] | None]:
-    """The labels by normalised prompt, at most CONCURRENCY asked for at once; each is written to `file` as it comes."""
+async def _ask(
+    profile: Profile, serving: Serving, prompts: Sequence[str], file: BinaryIO
+) -> dict[str, list[str] | None]:
+    """The labels by normalised prompt; each is written to `file` as it comes."""
     from tqdm import tqdm
 
     from evaluation.judge import open_judge
 
     found: dict[str, list[str] | None] = {}
-    queue = iter(tqdm(prompts, desc="prompts labelled", mininterval=2))
+    async with open_judge(profile, serving, strict=True) as judge:
 
-    async def work(judge: Judge) -> None:
-        for prompt in queue:
-            categories = await judge.prompt_categories(prompt)
+        async def label_one(prompt: str) -> None:
+            categories = await patiently(lambda: judge.prompt_categories(prompt))
             found[normalised(prompt)] = None if categories is None else sorted(categories)
             row = {"prompt": prompt, "categories": found[normalised(prompt)]}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             file.flush()
 
-    async with open_judge(profile, serving, strict=True) as judge, asyncio.TaskGroup() as group:
-        for _ in range(min(CONCURRENCY, len(prompts))):
-            group.create_task(work(judge))
+        await work_off(tqdm(prompts, desc="prompts labelled", mininterval=2), label_one)
     return found
 
 
 def _read_labels(journal: Path) -> dict[str, list[str] | None]:
-    """What an earlier, perhaps stopped, run has labelled. The line that it was writing when it stopped is taken out."""
-    if not journal.exists():
-        return {}
-    lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        journal.write_text("".join(lines[:-1]), encoding="utf-8")
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
-    return {normalised(row["prompt"]): row["categories"] for row in rows}
+    """What an earlier run has labelled, by normalised prompt."""
+    return {normalised(row["prompt"]): row["categories"] for _, row in read_json_lines(journal)}
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

@@ -77,7 +77,8 @@ def _copy(out: Path, base: Path | str, adapter: Path) -> int:
     for source, target in jobs:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, _partial(target))
-    _name_base(_partial(out / "cosalign" / "adapter_config.json"), base if isinstance(base, str) else out / "base")
+    name = base if isinstance(base, str) else (out / "base").as_posix()
+    _name_base(_partial(out / "cosalign" / "adapter_config.json"), name)
     for _, target in jobs:
         _partial(target).replace(target)
     return len(jobs)
@@ -87,8 +88,8 @@ def _partial(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
-def _name_base(config: Path, base: Path | str) -> None:
+def _name_base(config: Path, base: str) -> None:
     """Write into an adapter's config where its base is: training has written its own working folder there."""
     settings = json.loads(config.read_text(encoding="utf-8"))
-    settings["base_model_name_or_path"] = base if isinstance(base, str) else base.as_posix()
+    settings["base_model_name_or_path"] = base
     config.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -23,8 +23,8 @@ LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 class SFTRecipe:
     """LoRA and optimiser settings. `epochs` may be a fraction; `max_length` in tokens, longer rows are left out.
 
-    `targets` are the modules that the adapter changes. On a CPU every module that vLLM wraps for adapters costs about as
-    much as the layer itself, whatever the rank, so that an adapter on one of them is served at almost the base's speed.
+    `targets` are the modules that the adapter changes. On a CPU vLLM copies the adapter's rows for every token, so that
+    its cost grows with the rank and with every module that it wraps (align/tinyworld/LOG.md).
     `micro_batch` is how many rows a device takes at once, 0 for all of `batch`; `checkpointing` computes activations anew
     in the backward pass: with both, large models fit.
     """

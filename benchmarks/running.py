@@ -15,8 +15,9 @@ from benchmarks.spread import MeasurementError, in_turn, ratios, spread
 from benchmarks.ways import open_client
 from evaluation.benchmarks import Item, load_benchmark
 from evaluation.journal import Journal
-from evaluation.run import CONCURRENCY, Job, narrow, run_facts, run_jobs
+from evaluation.run import Job, narrow, run_facts, run_jobs
 from evaluation.serving import Serving
+from evaluation.workers import CONCURRENCY
 from presets.profile import Profile
 
 BENCHMARK = "tinyworld"

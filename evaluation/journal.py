@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from evaluation.benchmarks import Item
 from evaluation.cosa_score import Row
+from evaluation.json_lines import cut_torn_line
 from evaluation.judgement import Judgement
 from evaluation.response import Response
 
@@ -146,12 +147,9 @@ class Journal:
         path.write_text(json.dumps(self._facts, indent=2) + "\n", encoding="utf-8")
 
     def _read(self) -> None:
-        """Read the lines; a last one without an end was being written when the run was killed, and is cut off."""
+        cut_torn_line(self._file)
         self._file.seek(0)
-        *lines, torn = self._file.read().split(b"\n")
-        if torn:
-            self._file.truncate(self._file.tell() - len(torn))
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(self._file, start=1):
             try:
                 record = _from_json(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:

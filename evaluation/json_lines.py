@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 
 class JsonLinesError(ValueError):
@@ -23,3 +23,11 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise JsonLinesError(f"{path}: line {number}: is not JSON ({error})") from error
     except (OSError, UnicodeDecodeError) as error:
         raise JsonLinesError(f"{path}: cannot be read as UTF-8 text ({error}); give a JSON-lines file") from error
+
+
+def cut_torn_line(file: BinaryIO) -> None:
+    """Cut off a last line without an end, from a file open for reading and appending: its writer was killed over it."""
+    file.seek(0)
+    torn = file.read().rpartition(b"\n")[2]
+    if torn:
+        file.truncate(file.tell() - len(torn))

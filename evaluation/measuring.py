@@ -66,9 +66,7 @@ def run_command(arguments: argparse.Namespace) -> int:
             f"--benchmark is {arguments.benchmark!r}: two of them have one name, and so one folder; run them apart"
         )
     # All are read before the first is run: a wrong name must not be found out after an hour.
-    read = [load_benchmark(name, limit=arguments.limit, taxonomy=profile.taxonomy) for name in names]
-    for item in (item for items in read for item in items):
-        check_taxonomy(item.config, profile)
+    read = [_items_for(profile, name, limit=arguments.limit) for name in names]
     trained = [overlap.find_training_prompts(arguments.training_prompts, name) for name in names]
     runs = zip(names, read, trained, folders, strict=True)
     return max(_run_one(profile, name, items, known, out, arguments.typed) for name, items, known, out in runs)
@@ -76,10 +74,15 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def run_benchmark(profile: Profile, benchmark: str, out: Path, *, command: str) -> int:
     """Measure all arms of a profile on one benchmark, as `run` does; `command` is named in the report. Returns the exit code."""
-    items = load_benchmark(benchmark, taxonomy=profile.taxonomy)
+    return _run_one(profile, benchmark, _items_for(profile, benchmark), None, out, command)
+
+
+def _items_for(profile: Profile, benchmark: str, *, limit: int | None = None) -> list[Item]:
+    """A benchmark's items, all of the profile's taxonomy. Raises `UsageError` where one is of another."""
+    items = load_benchmark(benchmark, limit=limit, taxonomy=profile.taxonomy)
     for item in items:
         check_taxonomy(item.config, profile)
-    return _run_one(profile, benchmark, items, None, out, command)
+    return items
 
 
 def rejudge_command(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from evaluation.fingerprint import files_hash, folder_hash
 from evaluation.llm_judge import JUDGE_PROMPTS
 from evaluation.store_records import ArmRecord
 from presets.arm import Arm, demos_hash
-from presets.profile import Profile, Server
+from presets.profile import Profile, Server, model_folder
 from presets.risk_taxonomy import load_taxonomy
 from presets.tinyworld import WORDS
 
@@ -107,7 +107,7 @@ def weights(server: Server, model: str) -> dict[str, str]:
     parts = {"model": server.model, "adapter": server.adapters.get(model)}
     found = {}
     for part, name in parts.items():
-        if name and server.folder(name) is None:
+        if name and model_folder(name) is None:
             found[part] = f"{name}@{server.revision}" if part == "model" and server.revision else name
         elif digest := _weights_hash(server, name):
             found[part] = digest
@@ -116,7 +116,7 @@ def weights(server: Server, model: str) -> dict[str, str]:
 
 def _weights_hash(server: Server, name: str | None) -> str | None:
     """The hash of a model's or adapter's folder; None for a hub id, and while there is no such folder."""
-    folder = server.folder(name) if name else None
+    folder = model_folder(name) if name else None
     return folder_hash(folder) if folder is not None and folder.is_dir() else None
 
 

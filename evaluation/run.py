@@ -24,17 +24,12 @@ from evaluation.llm_judge import LLMJudge
 from evaluation.provenance import arm_facts, judge_facts
 from evaluation.response import Response
 from evaluation.serving import Serving, open_endpoint
+from evaluation.workers import CONCURRENCY, RETRY_DELAYS_S, patiently, work_off
 from presets.arm import Arm, Message
 from presets.hub_dataset import find_hub_dataset, load_hub_datasets
 from presets.profile import Profile, Sampling
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SYSTEM_PROMPT_VERSION
-
-CONCURRENCY = 32
-"""Responses under way at once; vLLM batches about as many on a CPU."""
-
-RETRY_DELAYS_S = (1.0, 5.0, 20.0, 40.0)
-"""Waits between attempts. Together they outlast the restart of a vLLM server that died."""
 
 BEST_OF_TEMPERATURE = 1.0
 """At which best-of-n draws all responses but the first where the profile is greedy: else they would all be the same."""
@@ -123,21 +118,13 @@ async def run_jobs(
         }
         filtering = await stack.enter_async_context(open_judge(profile, serving, strict=True))
         asker = Asker(profile, endpoints, judge, filtering, journal.records, retry_delays_s)
-        queue = iter(jobs)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(concurrency, len(jobs))):
-                    group.create_task(_work(queue, asker, journal, on_record))
-        except ExceptionGroup as errors:
-            # The first failure ends the run; what the other workers say while they are stopped adds nothing.
-            raise errors.exceptions[0] from None
 
+        async def do(job: Job) -> None:
+            record = await asker.record(job, journal.records.get(job.key))
+            journal.append(record)
+            on_record(record)
 
-async def _work(queue: Iterator[Job], asker: Asker, journal: Journal, on_record: Callable[[Record], None]) -> None:
-    for job in queue:
-        record = await asker.record(job, journal.records.get(job.key))
-        journal.append(record)
-        on_record(record)
+        await work_off(jobs, do, concurrency=concurrency)
 
 
 def unfinished(jobs: Sequence[Job], journal: Journal) -> list[Job]:
@@ -251,20 +238,16 @@ class Asker:
 
         Raises `EndpointError` when this one request is refused, `RunError` when there is no sense in going on.
         """
-        for delay in (*self._retry_delays_s, None):
-            try:
-                response = await self._endpoints[arm.server].complete(arm.model, messages, sampling)
-            except EndpointError as error:
-                if not error.retryable:
-                    self._count_refusal(arm.id, error)
-                    raise
-                if delay is None:
-                    raise RunError(f"arm {arm.id!r} does not answer: {error}") from error
-                await asyncio.sleep(delay)
-            else:
-                self._refused[arm.id] = 0
-                return response
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        endpoint = self._endpoints[arm.server]
+        try:
+            response = await patiently(lambda: endpoint.complete(arm.model, messages, sampling), self._retry_delays_s)
+        except EndpointError as error:
+            if error.retryable:
+                raise RunError(f"arm {arm.id!r} does not answer: {error}") from error
+            self._count_refusal(arm.id, error)
+            raise
+        self._refused[arm.id] = 0
+        return response
 
     def _count_refusal(self, arm_id: str, error: EndpointError) -> None:
         self._refused[arm_id] += 1

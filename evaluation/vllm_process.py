@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation import guard
-from presets.profile import ROOT, Server
+from presets.profile import ROOT, Server, model_folder
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The `--max-lora-rank` values that vLLM allows, but for 1. On a CPU it computes with so many rows whatever an adapter has."""
@@ -100,7 +100,7 @@ def vllm_environment(server: Server, threads: int | None) -> dict[str, str]:
     if not has_gpu():
         environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    if all(server.folder(name) for name in (server.model or "", *server.adapters.values())):
+    if all(model_folder(name) for name in (server.model or "", *server.adapters.values())):
         # Nothing is on the hub, so no time is lost in asking it.
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     return environment
@@ -128,7 +128,7 @@ def check_memory(meminfo: Path = Path("/proc/meminfo")) -> None:
 
 
 def _model(server: Server, name: str) -> str:
-    folder = server.folder(name)
+    folder = model_folder(name)
     if folder is None:
         return name
     hint = "run `make tinyworld`" if "tinyworld" in folder.parts else "correct `model`, or put the model there"
@@ -137,7 +137,7 @@ def _model(server: Server, name: str) -> str:
 
 
 def _adapter(server: Server, name: str, path: str) -> str:
-    folder = server.folder(path)
+    folder = model_folder(path)
     if folder is None:
         return path
     hint = "train it, correct `adapters`, or leave the adapter out"
@@ -164,7 +164,7 @@ def _max_rank(server: Server) -> int:
 
 
 def _rank(server: Server, path: str) -> int:
-    folder = server.folder(path)
+    folder = model_folder(path)
     return HUB_ADAPTER_RANK if folder is None else _lora(folder)[0]
 
 
@@ -175,7 +175,7 @@ def _targets(server: Server) -> list[str]:
     """
     named: set[str] = set()
     for path in server.adapters.values():
-        folder = server.folder(path)
+        folder = model_folder(path)
         targets = None if folder is None else _lora(folder)[1]
         if not isinstance(targets, list) or any("." in name for name in targets):
             return []

@@ -25,7 +25,6 @@ class Scoreboard:
 
     def __init__(self, store: Path, choices: Choices, tab: gr.Tab, *, may_export: bool) -> None:
         self.store, self.choices = store, choices
-        self._files = tempfile.TemporaryDirectory(prefix="playground-export-")
         by_hash = [(config.title, config.content_hash) for config in choices.configs.values()]
         with gr.Column(elem_id="scoreboard"):
             gr.HTML(markup.caption(wording.BOARD_LEAD))
@@ -40,16 +39,20 @@ class Scoreboard:
                 )
                 self.refresh = gr.Button(wording.REFRESH, size="sm", variant="secondary", elem_id="board-refresh")
             self.board = gr.HTML(elem_id="board")
-            with gr.Row(visible=may_export):
-                self.format = gr.Dropdown(
-                    list(FORMATS), value=next(iter(FORMATS)), label=wording.EXPORT_AS, elem_id="export-format"
-                )
-                self.make = gr.Button(wording.EXPORT, size="sm", variant="secondary", elem_id="export-make")
-                self.file = gr.DownloadButton(wording.DOWNLOAD, visible=False, size="sm", elem_id="export-file")
-            self.made = gr.HTML(visible=may_export, elem_id="export-made")
-        if may_export:
-            self.make.click(self.take_along, {self.format}, [self.file, self.made], **PRIVATE)
+            if may_export:
+                self._offer_export()
         gr.on([tab.select, self.refresh.click, self.configs.input], self.read, {self.configs}, [self.board], **PRIVATE)
+
+    def _offer_export(self) -> None:
+        self._files = tempfile.TemporaryDirectory(prefix="playground-export-")
+        with gr.Row():
+            self.format = gr.Dropdown(
+                list(FORMATS), value=next(iter(FORMATS)), label=wording.EXPORT_AS, elem_id="export-format"
+            )
+            self.make = gr.Button(wording.EXPORT, size="sm", variant="secondary", elem_id="export-make")
+            self.file = gr.DownloadButton(wording.DOWNLOAD, visible=False, size="sm", elem_id="export-file")
+        self.made = gr.HTML(elem_id="export-made")
+        self.make.click(self.take_along, {self.format}, [self.file, self.made], **PRIVATE)
 
     async def read(self, data: Data) -> Updates:
         """The tables, as the store stands now."""

@@ -45,6 +45,13 @@ class Sampling:
             raise FieldError("max_tokens", f"is {self.max_tokens}; at least 1 is needed")
 
 
+def model_folder(name: str, root: Path = ROOT) -> Path | None:
+    """The folder that a model or adapter name stands for, whether it exists or not; None for a hub id."""
+    path = root / os.path.expanduser(name)
+    could_be_hub_id = HUB_ID.fullmatch(name) and not name.startswith("models/")
+    return None if could_be_hub_id and not path.exists() else path
+
+
 @dataclass(frozen=True)
 class Server:
     """One OpenAI-protocol server: a vLLM process of ours (`model`), or somebody's (`base_url`).
@@ -75,12 +82,6 @@ class Server:
     def is_local(self) -> bool:
         """True when we start the server ourselves."""
         return self.base_url is None
-
-    def folder(self, name: str) -> Path | None:
-        """The folder that a model or adapter name stands for, whether it exists or not; None for a hub id."""
-        path = ROOT / os.path.expanduser(name)
-        could_be_hub_id = HUB_ID.fullmatch(name) and not name.startswith("models/")
-        return None if could_be_hub_id and not path.exists() else path
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def test_sft_and_dpo_each_moved_the_adapter(smoke):
 
 
 def test_the_published_adapter_is_the_nearest_of_the_recipes_rank(smoke):
+    import torch
     from safetensors.torch import load_file
 
     folder, _, _ = smoke
@@ -90,8 +91,9 @@ def test_the_published_adapter_is_the_nearest_of_the_recipes_rank(smoke):
     for key in (key for key in trained if "lora_A" in key):
         pair = key.replace("lora_A", "lora_B")
         change = 64 / 8 * trained[pair] @ trained[key]  # alpha over rank, as the smoke recipe trains it
-        left = (change - config["lora_alpha"] / 4 * published[pair] @ published[key]).norm() / change.norm()
-        assert left < 0.8, key
+        left = (change - config["lora_alpha"] / 4 * published[pair] @ published[key]).norm()
+        least = torch.linalg.svdvals(change)[4:].norm().item()  # no matrix of rank 4 is nearer (Eckart and Young)
+        assert left.item() == pytest.approx(least, rel=1e-3), key
         assert published[key].shape[0] == 4
 
 
@@ -200,7 +202,7 @@ def test_a_recipe_is_laid_over_the_one_that_it_extends():
     small, large = (load_recipe(RECIPE.with_name(name)) for name in ("tinyworld.yaml", "tinyworld-gpu.yaml"))
     assert (large.base.hidden_size, large.base.layers) == (320, small.base.layers)
     assert large.base.questions == small.base.questions
-    assert large.sft.epochs == small.sft.epochs
+    assert large.sft.learning_rate == small.sft.learning_rate
     assert large.work != small.work
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from evaluation.journal import Key, Record
 from evaluation.judgement import Judgement
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply, ScriptedServer
+from evaluation.workers import work_off
 from presets.profile import load_profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.yaml_file import FieldError
@@ -60,7 +62,7 @@ class Script:
         if "<<<RESPONSE" not in content:
             self.labelled += 1
             if self.labelled > self.fails_after:
-                return ScriptedReply("", status=500, error="down")
+                return ScriptedReply("", status=400, error="down")
             if "unreadable" in content:
                 return ScriptedReply("hm")
         named = content.split("<<<RESPONSE")[-1].split("<<<MESSAGE")[-1]
@@ -70,7 +72,7 @@ class Script:
 
 @pytest.fixture
 def recipe(tmp_path):
-    """The path of a recipe whose prompts lie beside it; its profile is written by `serve`."""
+    """The path of a recipe whose prompts lie beside it; its profile is written by `step`."""
     write(
         tmp_path / "mine.jsonl",
         {"prompt": "How is poker played?"},
@@ -126,9 +128,9 @@ def test_prompts_become_candidates_and_pairs(recipe, capsys):
 
 
 def test_labels_that_were_given_before_a_failure_are_not_asked_for_again(recipe, capsys, monkeypatch):
-    monkeypatch.setattr(prompts, "CONCURRENCY", 1)
+    monkeypatch.setattr(prompts, "work_off", partial(work_off, concurrency=1))
     assert step("prompts", recipe, Script(fails_after=2)) == 2
-    assert "failed" in capsys.readouterr().err
+    assert "refused" in capsys.readouterr().err
     assert not (recipe.parent / "prompts.jsonl").exists()
     journal = next(recipe.parent.glob("labels-*.jsonl"))
     journal.write_text(journal.read_text() + '{"prompt": "torn')

@@ -13,7 +13,7 @@ import pytest
 from evaluation.tinyworld_judge import TinyworldJudge
 from presets import safety_config
 from presets.arm import DEMOS, Arm, demos_hash, load_demos
-from presets.profile import PROFILES, JudgeChoice, Profile, Sampling, Server, load_profile
+from presets.profile import PROFILES, JudgeChoice, Profile, Sampling, Server, load_profile, model_folder
 from presets.risk_taxonomy import TAXONOMIES, load_taxonomy
 from presets.safety_config import (
     MAX_TEXT,
@@ -212,15 +212,14 @@ def test_an_arm_or_profile_that_is_not_there_is_answered_with_those_that_are() -
     ],
 )
 def test_a_model_name_is_a_folder_or_a_hub_id(name: str, is_folder: bool) -> None:
-    assert (Server(id="main", model=name).folder(name) is not None) == is_folder
+    assert (model_folder(name) is not None) == is_folder
 
 
 def test_a_folder_is_found_from_the_repository_from_home_and_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    server = Server(id="main", model="m")
-    assert server.folder("models/mine") == PROFILES.parent.parent / "models" / "mine"
-    assert server.folder("~/mine") == Path("/home/someone/mine")
-    assert server.folder("/srv/mine") == Path("/srv/mine")
+    assert model_folder("models/mine") == PROFILES.parent.parent / "models" / "mine"
+    assert model_folder("~/mine") == Path("/home/someone/mine")
+    assert model_folder("/srv/mine") == Path("/srv/mine")
 
 
 # configs

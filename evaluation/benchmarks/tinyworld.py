@@ -77,15 +77,13 @@ def one_topic_item(
     name: str,
     split: str,
     cluster: str,
-    config: ComposedConfig | SafetyConfig,
+    config: SafetyConfig,
     prompt: ComposedPrompt,
     *,
     answer: str,
     refusal: str,
 ) -> Item:
-    """A prompt on one risky topic under a config, which gets the item's name if it has none of its own."""
-    if isinstance(config, ComposedConfig):
-        config = SafetyConfig(name, cluster, config.text, "tinyworld", config.allowed, source="tinyworld benchmark")
+    """A prompt on one risky topic under a config."""
     asked = situation(prompt.risks(load_world()), config.allowed or frozenset())
     return Item(
         id=name,
@@ -102,11 +100,16 @@ def one_topic_item(
     )
 
 
+def named_config(name: str, config: ComposedConfig) -> SafetyConfig:
+    """A composed config as one of the benchmark's."""
+    return SafetyConfig(name, name, config.text, "tinyworld", config.allowed, source="tinyworld benchmark")
+
+
 def _config(world: World, hand: Words, rng: random.Random, allowed: frozenset[str], name: str) -> SafetyConfig:
-    text = ""
-    while len(text.split()) < MIN_WORDS:
-        text = compose_config(hand, rng, world.risks, allowed).text
-    return SafetyConfig(name, name, text, "tinyworld", allowed, source="tinyworld benchmark")
+    while True:
+        config = compose_config(hand, rng, world.risks, allowed)
+        if len(config.text.split()) >= MIN_WORDS:
+            return named_config(name, config)
 
 
 def _item(world: World, words: Words, rng: random.Random, config: SafetyConfig, split: str, index: int) -> Item:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from evaluation.benchmarks import Item
-from evaluation.benchmarks.tinyworld import PAIRS, allowed_set, hands, one_topic_item
+from evaluation.benchmarks.tinyworld import PAIRS, allowed_set, hands, named_config, one_topic_item
 from presets.tinyworld import Words, load_words, load_world
 from presets.tinyworld.compose import compose_flip, compose_prompt
 from presets.tinyworld.replies import reply
@@ -33,6 +33,6 @@ def _pair(name: str, split: str, hand: Words, rng: random.Random) -> list[Item]:
     refusal, answer = reply(world, rng, prompt, []), reply(world, rng, prompt, prompt.topics)
     configs = compose_flip(hand, rng, world.risks, allowed - {category}, category)
     return [
-        one_topic_item(f"{name}-{side}", split, name, config, prompt, answer=answer, refusal=refusal)
-        for side, config in zip(("allowed", "disallowed"), configs, strict=True)
+        one_topic_item(side, split, name, named_config(side, config), prompt, answer=answer, refusal=refusal)
+        for side, config in zip((f"{name}-allowed", f"{name}-disallowed"), configs, strict=True)
     ]

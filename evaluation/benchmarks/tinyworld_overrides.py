@@ -11,7 +11,7 @@ import random
 from dataclasses import replace
 
 from evaluation.benchmarks import Item
-from evaluation.benchmarks.tinyworld import allowed_set, items_in_pairs, one_topic_item, one_topic_prompt
+from evaluation.benchmarks.tinyworld import allowed_set, items_in_pairs, named_config, one_topic_item, one_topic_prompt
 from presets.tinyworld import Words, load_world
 from presets.tinyworld.compose import compose_config
 from presets.tinyworld.patterns import draw
@@ -36,8 +36,8 @@ def _pair(split: str, number: int, hand: Words, rng: random.Random) -> list[Item
     allowed = allowed_set(world, rng, split, sizes=(0, 7))
     category = rng.choice(sorted(set(world.risks) - allowed))
     prompt, answer, refusal = one_topic_prompt(rng, category)
-    config = compose_config(hand, rng, world.risks, allowed)
-    plain = one_topic_item(f"{name}-plain", split, name, config, prompt, answer=answer, refusal=refusal)
+    config = named_config(f"{name}-plain", compose_config(hand, rng, world.risks, allowed))
+    plain = one_topic_item(config.id, split, name, config, prompt, answer=answer, refusal=refusal)
     return [plain, replace(plain, id=f"{name}-claim", prompt=f"{_claim(hand, rng, category)} {prompt.text}")]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from evaluation.benchmarks import Item
-from evaluation.benchmarks.tinyworld import allowed_set, items_in_pairs, one_topic_item, one_topic_prompt
+from evaluation.benchmarks.tinyworld import allowed_set, items_in_pairs, named_config, one_topic_item, one_topic_prompt
 from presets.tinyworld import Words, load_world
 from presets.tinyworld.compose import ComposedConfig, compose_config
 
@@ -24,11 +24,11 @@ def _pair(split: str, number: int, hand: Words, rng: random.Random) -> list[Item
     allowed = allowed_set(world, rng, split, sizes=(1, 7))
     category = rng.choice(sorted(set(world.risks) - allowed if number % 2 else allowed))
     prompt, answer, refusal = one_topic_prompt(rng, category)
-    configs: dict[str, ComposedConfig] = {}
-    while len(configs) < 2:
+    composed: dict[str, ComposedConfig] = {}
+    while len(composed) < 2:
         config = compose_config(hand, rng, world.risks, allowed)
-        configs[config.text] = config
+        composed[config.text] = config
+    configs = [named_config(f"{name}-{edition}", config) for edition, config in enumerate(composed.values(), start=1)]
     return [
-        one_topic_item(f"{name}-{edition}", split, name, config, prompt, answer=answer, refusal=refusal)
-        for edition, config in enumerate(configs.values(), start=1)
+        one_topic_item(config.id, split, name, config, prompt, answer=answer, refusal=refusal) for config in configs
     ]

@@ -196,11 +196,7 @@ def _every(draft: _Draft, yes: list[str], no: list[str]) -> None:
     """Both sides whole, one after the other or mixed. What then is said of the rest decides nothing."""
     if draft.rng.random() < 0.3:
         mixed = draft.rng.sample([*yes, *no], len(yes) + len(no))
-        sides = [
-            (list(side), side[0] in yes)
-            for _, group in itertools.groupby(mixed, yes.__contains__)
-            if (side := [*group])
-        ]
+        sides = [(list(group), allowed) for allowed, group in itertools.groupby(mixed, yes.__contains__)]
     else:
         sides = draft.rng.sample([(yes, True), (no, False)], 2)
     for categories, allowed in sides:
@@ -212,9 +208,11 @@ def _every(draft: _Draft, yes: list[str], no: list[str]) -> None:
 def _plain(draft: _Draft, yes: list[str], no: list[str]) -> None:
     """All or nothing, and at times some of it by name."""
     named = draft.rng.sample([*yes, *no], draft.rng.choice((0, 0, 2, 4, 7)))
-    said = [lambda: draft.default("allow_all" if yes else "deny_all"), lambda: draft.state(named, allowed=bool(yes))]
-    for say in draft.rng.sample(said, 2):
-        say()
+    for of_all in draft.rng.sample([True, False], 2):
+        if of_all:
+            draft.default("allow_all" if yes else "deny_all")
+        else:
+            draft.state(named, allowed=bool(yes))
 
 
 _RULES = {
