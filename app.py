@@ -90,6 +90,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="let visitors download what everybody wrote even where the page is open to others (--host, --share)",
     )
+    parser.add_argument(
+        "--blind",
+        action="store_true",
+        help="hide the names of the arms until the vote, in every conversation; else each visitor chooses",
+    )
     return parser.parse_args(arguments)
 
 
@@ -137,7 +142,7 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
         serving = Serving(profile, log_folder=options.db.parent / "logs")
         parts.callback(serving.stop)
         judge = partial(open_judge, profile, serving)
-        page = build_page(profile, serving, judge, store, **permissions(options))
+        page = build_page(profile, serving, judge, store, always_blind=options.blind, **permissions(options))
     except (PresetError, StoreError) as error:
         raise CannotStart(str(error)) from error
     if options.share:

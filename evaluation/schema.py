@@ -217,7 +217,15 @@ def m004_judge_versions(db: Database) -> None:
     db.execute(view.replace("LEFT JOIN votes_current", joined))
 
 
-STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions)
+def m005_blind_votes(db: Database) -> None:
+    """Whether the names of the arms were hidden, also in what goes out as data; in earlier votes they never were."""
+    db.execute("ALTER TABLE votes ADD COLUMN blind INTEGER NOT NULL DEFAULT 0 CHECK(blind IN (0, 1))")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    db.execute("DROP VIEW comparisons")
+    db.execute(view.replace("v.presented,", "v.presented, v.blind AS vote_blind,"))
+
+
+STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes)
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 
 

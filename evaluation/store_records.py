@@ -154,14 +154,14 @@ def read_judgement(row: Row) -> Judgement:
 def read_vote(row: Row) -> Vote:
     """The vote in a row of `votes`."""
     same = _pick(row, "id", "turn_id", "session_id", "outcome", "best", "reason")
-    return Vote(**same, presented=tuple(json.loads(row["presented"])))
+    return Vote(**same, presented=tuple(json.loads(row["presented"])), blind=bool(row["blind"]))
 
 
 def read_comparison(row: Row) -> dict[str, Any]:
     """A row of the view `comparisons` with lists, mappings and booleans in place of JSON and 0/1."""
     parsed = ("allowed", "categories", "presented", "library_versions", "judge_facts")
     values = {name: row[name] and json.loads(row[name]) for name in parsed}
-    flags = {name: _bool(row[name]) for name in ("is_current", "shows_config", "safe", "won")}
+    flags = {name: _bool(row[name]) for name in ("is_current", "shows_config", "safe", "won", "vote_blind")}
     return {**row, **values, **flags}
 
 

@@ -13,7 +13,7 @@ class Vote:
     """One vote. `best` is the winning arm's id for the outcome `best`, and None otherwise.
 
     `id` is made by whoever votes, so that the same click sent twice is one vote. `presented` is the order in which the
-    arms stood on the screen.
+    arms stood on the screen; `blind`, that their names were not shown.
     """
 
     id: str
@@ -23,6 +23,7 @@ class Vote:
     best: str | None
     presented: tuple[str, ...]
     reason: str = ""
+    blind: bool = False
 
     def __post_init__(self) -> None:
         if self.outcome not in ("best", "tie", "all_bad"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
@@ -113,16 +114,17 @@ class Answering:
             return [wording.unattested(failure)]
         return self._attestation.result()
 
-    async def begin(self, session: Session, prompt: str, config: SafetyConfig) -> Turn:
+    async def begin(self, session: Session, prompt: str, config: SafetyConfig, *, hide_names: bool = False) -> Turn:
         """A new turn of the session, written down with a pending answer of every arm; nothing is asked yet.
 
-        Another config than the last turn's starts a new conversation. Raises `NotNow` and `StoreError`.
+        Another config than the last turn's starts a new conversation; there the arms stand in a drawn order if names are
+        to be hidden. Raises `NotNow` and `StoreError`.
         """
         prompt = session.check_prompt(prompt)
         if not self.takes_prompts:
             raise NotNow(wording.STILL_CHECKING if self.is_checking else wording.STILL_STARTING)
         with session.opening():
-            return await asyncio.to_thread(self._write_turn, session, prompt, config)
+            return await asyncio.to_thread(self._write_turn, session, prompt, config, hide_names)
 
     async def answer(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
         """Snapshots of the arm's growing answer; the last one is final, and is stored as such.
@@ -219,19 +221,24 @@ class Answering:
                     self._finish(turn, answer, "abandoned", "")
 
     async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str) -> Vote:
-        """The vote on the turn on show, once it is on disk. Raises `NotNow` and `StoreError`."""
+        """The vote on the turn on show, once it is on disk; names are hidden no more. Raises `NotNow` and `StoreError`."""
         vote = session.make_vote(outcome, best, reason)
         await asyncio.to_thread(self._store.save_vote, vote)
         if session.turn is not None and session.turn.id == vote.turn_id:
             session.turn.vote = vote
+            session.hides_names = False
         return vote
 
     async def standings(self, session: Session) -> list[Standing]:
         """Each page arm's running CoSA-Score in this session. Raises `StoreError`."""
         return await asyncio.to_thread(lambda: standings(self._store.session_judgements(session.id), tuple(self.arms)))
 
-    def _write_turn(self, session: Session, prompt: str, config: SafetyConfig) -> Turn:
+    def _write_turn(self, session: Session, prompt: str, config: SafetyConfig, hide_names: bool) -> Turn:
         continues = session.continues_under(config)
+        if continues:
+            order, hide_names = list(session.turns[-1].answers), session.hides_names
+        else:
+            order = random.sample(list(self.arms), len(self.arms)) if hide_names else list(self.arms)
         conversation_id = session.conversation_id if continues else None
         if conversation_id is None:
             conversation_id = self._store.begin_conversation(session_id=session.id, profile=self.profile.id)
@@ -241,12 +248,12 @@ class Answering:
             config=config,
             system_prompt=render_system_prompt(config),
             sampling=self.profile.sampling,
-            arms=[self._provenance.arms[arm_id] for arm_id in self.arms],
+            arms=[self._provenance.arms[arm_id] for arm_id in order],
         )
-        answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id]) for arm_id in self.arms}
+        answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id]) for arm_id in order}
         before = session.turns if continues else []
         turn = Turn(stored.id, prompt, config, answers, earlier=tuple(earlier.prompt for earlier in before))
-        session.turns = [*before, turn]
+        session.turns, session.hides_names = [*before, turn], hide_names
         session.conversation_id, session.config = conversation_id, config
         return turn
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -24,16 +23,13 @@ from evaluation.vote import Outcome
 from playground import markup, scripts, wording
 from playground.answering import Answering
 from playground.ballot import Ballot
+from playground.panes import Pane, Panes
 from playground.picker import Choices, Data, Picker, Updates
-from playground.session import Answer, NotNow, Session, Sessions, Standing, Turn, standings
-from presets.arm import Arm
+from playground.session import NotNow, Session, Sessions, Standing, Turn, standings
 
 FRAME_S = 0.1
 """Seconds between two updates of a pane: 10 a second read as fluent, and each takes a browser time to paint, which on the
 demo's one machine is taken from the models."""
-
-RENDERED = 512
-"""Exchanges whose HTML is kept: of every pane on show, those that do not change from one update to the next."""
 
 POLL_S = 1.0
 """Seconds between two looks at the servers, until they are ready."""
@@ -49,23 +45,15 @@ STREAM: dict[str, Any] = {**UNLIMITED, "preprocess": False, "postprocess": False
 waits where models are answering. What may be sent is decided by `Session` and `SafetyConfig`."""
 
 
-@dataclass(frozen=True)
-class Pane:
-    """One arm's column: earlier turns, the turn on show, and the button that asks again."""
-
-    arm: Arm
-    past: gr.HTML
-    now: gr.HTML
-    retry: gr.Button
-
-
 class Compare:
-    """The tab. Made inside a `gr.Blocks`, it places and wires its components."""
+    """The tab. Made inside a `gr.Blocks`, it places and wires its components.
 
-    def __init__(self, answering: Answering, choices: Choices) -> None:
+    With `always_blind` the names of the arms are hidden until the vote in every conversation; else the visitor chooses.
+    """
+
+    def __init__(self, answering: Answering, choices: Choices, *, always_blind: bool = False) -> None:
         self.answering, self.choices = answering, choices
         self.sessions = Sessions()
-        self._exchange = lru_cache(maxsize=RENDERED)(self._rendered)
         self.session = gr.State(None, delete_callback=self.close_session)
         self.taken, self.asked = gr.State(), gr.State()
         self.timer = gr.Timer(POLL_S)
@@ -74,11 +62,11 @@ class Compare:
             with gr.Column(scale=3, min_width=300, elem_id="config-panel"):
                 self.picker = Picker(choices)
             with gr.Column(scale=8, min_width=320, elem_id="compare-panel"):
-                self._build_prompt()
+                self._build_prompt(always_blind)
                 with gr.Row(elem_id="panes", equal_height=True):
-                    self.panes = [self._build_pane(*place) for place in enumerate(answering.arms.values(), start=1)]
+                    self.panes = Panes(tuple(answering.arms.values()), choices, hides_names=always_blind)
                 with gr.Column(elem_id="vote"):
-                    self.ballot = Ballot(tuple(answering.arms.values()))
+                    self.ballot = Ballot(self.panes.names(Session(hides_names=always_blind)))
                 with gr.Column(elem_id="scores"):
                     gr.HTML(markup.heading(wording.SCORES))
                     self.scores = gr.HTML(self._scores(standings((), tuple(answering.arms))))
@@ -88,7 +76,7 @@ class Compare:
         self._wire_vote()
         self.timer.tick(self.poll, **self.polling)
 
-    def _build_prompt(self) -> None:
+    def _build_prompt(self, always_blind: bool) -> None:
         with gr.Column(elem_id="ask"):
             self.prompt = gr.Textbox(
                 label=wording.PROMPT,
@@ -103,6 +91,14 @@ class Compare:
                 self.send = gr.Button(wording.SEND, variant="primary", interactive=False, elem_id="send", min_width=90)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", min_width=90)
                 self.new = gr.Button(wording.NEW, variant="secondary", elem_id="new", min_width=90)
+                self.hide_names = gr.Checkbox(
+                    always_blind,
+                    label=wording.HIDE_NAMES,
+                    visible=not always_blind,
+                    container=False,
+                    min_width=200,
+                    elem_id="hide-names",
+                )
             self.examples = self._build_examples()
 
     def _build_examples(self) -> dict[str, gr.Button]:
@@ -116,22 +112,10 @@ class Compare:
                 for words in examples
             }
 
-    def _build_pane(self, index: int, arm: Arm) -> Pane:
-        with gr.Column(elem_id=f"pane-{index}", elem_classes=["pane", f"hue-{index % 4}"], min_width=250):
-            gr.HTML(markup.arm_head(arm))
-            with gr.Column(elem_classes="talk"), gr.Column():
-                past = gr.HTML(elem_classes="past")
-                now = gr.HTML(markup.idle(), elem_classes="now")
-            # Shown by the style, beside an answer that may be asked for again.
-            retry = gr.Button(
-                wording.RETRY, size="sm", variant="secondary", elem_id=f"retry-{index}", elem_classes="retry"
-            )
-        return Pane(arm, past, now, retry)
-
     def _wire_config(self) -> None:
         picker = self.picker
-        data, shown = {self.session, *picker.inputs}, [*picker.outputs, *self._turn_outputs]
-        picker.choice.input(self.choose, data, _unique(shown), **AT_ONCE)
+        data = {self.session, self.hide_names, *picker.inputs}
+        picker.choice.input(self.choose, data, _unique([*picker.outputs, *self._turn_outputs]), **AT_ONCE)
         picker.edit.click(picker.edit_copy, picker.inputs, picker.outputs, **AT_ONCE)
         drafted = [field.change for field in (picker.title, picker.text, picker.allowed, picker.text_decides)]
         shown = [picker.error, picker.preview]
@@ -139,31 +123,38 @@ class Compare:
         gr.on(drafted, draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
     def _wire_turn(self) -> None:
-        data = {self.session, self.prompt, *self.picker.inputs}
-        shown = [self.session, self.taken, self.asked, *self._pane_outputs]
+        data = {self.session, self.prompt, self.hide_names, *self.picker.inputs}
+        shown = [self.session, self.taken, self.asked, *self.panes.outputs]
         sent = gr.on(
             [self.send.click, self.prompt.submit], self.converse, data, shown, js=scripts.LEAVE_PROMPT, **STREAM
         )
         shown = [self.picker.error, self.picker.preview, self.servers, self.timer]
         refused = sent.failure(self.refused, data, shown, js=scripts.RETURN_TO_PROMPT, **AT_ONCE)
         ends = [sent.then, refused.then]
-        for pane in self.panes:
+        for pane in self.panes.all:
             shown = [self.asked, pane.now]
             retried = pane.retry.click(partial(self.retry, pane), {self.session}, shown, **STREAM)
             ends += [retried.then, retried.failure]
         for end in ends:
-            end(self.settle, {self.session}, [*self._pane_outputs, *self._gates, self.scores], **UNLIMITED)
+            end(self.settle, {self.session}, [*self.panes.outputs, *self._gates, self.scores], **UNLIMITED)
         for state, updates in ((self.taken, self.cleared), (self.asked, self.closed)):
             state.change(None, None, list(updates), js=scripts.always(updates), **PRIVATE)
         self.stop.click(self.stop_all, {self.session}, self._gates, **AT_ONCE)
-        self.new.click(self.start_over, {self.session}, self._turn_outputs, **AT_ONCE)
+        gr.on(
+            [self.new.click, self.hide_names.input],
+            self.start_over,
+            {self.session, self.hide_names},
+            self._turn_outputs,
+            **AT_ONCE,
+        )
         for words, button in self.examples.items():
             button.click(None, None, self.prompt, js=scripts.filling(words), **PRIVATE)
 
     def _wire_vote(self) -> None:
         data, shown = {self.session, self.ballot.reason}, [*self.ballot.outputs, self.announcement]
-        for button, (outcome, best) in self.ballot.buttons.items():
-            button.click(partial(self.vote, outcome, best), data, shown, **PRIVATE)
+        for button, (outcome, place) in self.ballot.buttons.items():
+            voted = button.click(partial(self.vote, outcome, place), data, shown, **PRIVATE)
+            voted.success(self.reveal, {self.session}, [*self.panes.outputs, self.scores], **UNLIMITED)
         self.ballot.reason.submit(self.add_reason, data, shown, **PRIVATE)
 
     @property
@@ -173,19 +164,19 @@ class Compare:
         return {"inputs": {self.session}, "outputs": shown, **AT_ONCE}
 
     @property
-    def _pane_outputs(self) -> list[Any]:
-        return [component for pane in self.panes for component in (pane.past, pane.now)]
-
-    @property
     def _gates(self) -> list[Any]:
         """What depends on whether the arms are answering."""
-        buttons = [self.send, self.new, self.picker.choice]
-        return [*buttons, *self.ballot.outputs, self.announcement, self.servers, self.timer]
+        return [self.send, *self._between_turns, *self.ballot.outputs, self.announcement, self.servers, self.timer]
+
+    @property
+    def _between_turns(self) -> tuple[Any, ...]:
+        """What may be used only while no arm is answering."""
+        return (self.new, self.hide_names, self.picker.choice)
 
     @property
     def _turn_outputs(self) -> list[Any]:
         """What an empty conversation changes."""
-        return [self.session, *self._pane_outputs, *self._gates]
+        return [self.session, *self.panes.outputs, *self._gates]
 
     @property
     def cleared(self) -> Updates:
@@ -195,9 +186,8 @@ class Compare:
     @property
     def closed(self) -> Updates:
         """What may not be used while arms are answering."""
-        buttons = (self.send, self.new, self.picker.choice)
-        closed = {button: gr.update(interactive=False) for button in buttons}
-        return {**closed, **self.ballot.updates(None), self.announcement: ""}
+        closed = {each: gr.update(interactive=False) for each in (self.send, *self._between_turns)}
+        return {**closed, **self.ballot.closed(), self.announcement: ""}
 
     def close_session(self, session_id: str | None) -> None:
         """Forget a session whose page was closed; what it left unfinished becomes abandoned."""
@@ -222,7 +212,7 @@ class Compare:
         """An empty conversation; the session's scores stay."""
         session = self.sessions.open(data[self.session])
         with told():
-            session.start_over()
+            session.start_over(hide_names=bool(data[self.hide_names]))
         return self._turn_updates(session)
 
     async def converse(self, data: Data) -> AsyncGenerator[Updates, None]:
@@ -231,13 +221,14 @@ class Compare:
         self.sessions.keep(session)
         with told():
             config = self.picker.config(data)
-            turn = await self.answering.begin(session, data[self.prompt] or "", config)
+            hide = bool(data[self.hide_names])
+            turn = await self.answering.begin(session, data[self.prompt] or "", config, hide_names=hide)
         self.answering.ask(session, turn)
         asked = {self.session: session.id, self.taken: turn.id, self.asked: turn.id}
-        yield {**asked, **self._pane_updates(session)}
+        yield {**asked, **self.panes.updates(session)}
         async with aclosing(self._answers(turn, *turn.answers)) as frames:
             async for _ in frames:
-                yield self._pane_updates(session)
+                yield self.panes.updates(session)
 
     async def refused(self, data: Data) -> Updates:
         """What is wrong with the config, beside it; and the clock runs again when a server has gone away."""
@@ -245,14 +236,15 @@ class Compare:
 
     async def retry(self, pane: Pane, data: Data) -> AsyncGenerator[Updates, None]:
         """A new attempt of one arm; see `converse`."""
-        session, arm_id = self.sessions.open(data[self.session]), pane.arm.id
+        session = self.sessions.open(data[self.session])
+        arm_id = self.panes.arm(session, pane).id
         with told():
             turn = await self.answering.retry(session, arm_id)
         self.answering.ask(session, turn, arm_id)
-        yield {self.asked: turn.answers[arm_id].response_id, pane.now: self._now(session, pane)}
+        yield {self.asked: turn.answers[arm_id].response_id, pane.now: self.panes.now(session, pane)}
         async with aclosing(self._answers(turn, arm_id)) as frames:
             async for _ in frames:
-                yield {pane.now: self._now(session, pane)}
+                yield {pane.now: self.panes.now(session, pane)}
 
     async def _answers(self, turn: Turn, *arm_ids: str) -> AsyncGenerator[None, None]:
         """A moment to show the turn, at most 10 times a second, until these arms' answers are over and delivered.
@@ -276,19 +268,36 @@ class Compare:
         if session.is_busy:
             yield gr.skip()
             return
-        waiting = _awaiting_judgement(session)
-        yield {**self._pane_updates(session), **self._gate_updates(session)}
-        for verdict in asyncio.as_completed([self._verdict(*place) for place in waiting]):
+        yield {**self.panes.updates(session), **self._gate_updates(session)}
+        if not session.hides_names:  # Verdicts and scores would tell which arm is which.
+            async for updates in self._verdicts(session):
+                yield updates
+
+    async def reveal(self, data: Data) -> AsyncGenerator[Updates, None]:
+        """What a vote on arms without names brings to light: whose answers they were, the verdicts, and the scores."""
+        session = self.sessions.open(data[self.session])
+        if session.turn is None or session.turn.vote is None or not session.turn.vote.blind:
+            yield gr.skip()
+            return
+        yield self.panes.updates(session)
+        async for updates in self._verdicts(session):
+            yield updates
+
+    async def _verdicts(self, session: Session) -> AsyncGenerator[Updates, None]:
+        """The verdicts that are still to come, each as it comes, and then the session's scores."""
+        for verdict in asyncio.as_completed([self._verdict(*place) for place in _awaiting_judgement(session)]):
             turn, pane = await verdict
-            is_on_show = turn is session.turn
-            yield {pane.now: self._now(session, pane)} if is_on_show else {pane.past: self._past(session, pane)}
+            if turn is session.turn:
+                yield {pane.now: self.panes.now(session, pane)}
+            else:
+                yield {pane.past: self.panes.past(session, pane)}
         with told():
             yield {self.scores: self._scores(await self.answering.standings(session))}
 
     async def _verdict(self, turn: Turn, arm_id: str) -> tuple[Turn, Pane]:
         """The turn and the pane that show this verdict, once it is there."""
         await self.answering.judge(turn, arm_id)
-        return turn, next(pane for pane in self.panes if pane.arm.id == arm_id)
+        return turn, self.panes.showing(turn, arm_id)
 
     async def stop_all(self, data: Data) -> Updates:
         """Stop every arm, on the servers too; each pane's own stream then ends.
@@ -304,50 +313,38 @@ class Compare:
             turn.delivered.update(turn.answers)
         return self._gate_updates(session)
 
-    async def vote(self, outcome: Outcome, best: str | None, data: Data) -> Updates:
-        """A vote, and its confirmation once it is on disk."""
+    async def vote(self, outcome: Outcome, place: int | None, data: Data) -> Updates:
+        """A vote, for the arm at a place among the panes if it is for one, and its confirmation once it is on disk."""
         session = self.sessions.open(data[self.session])
+        best = None if place is None else self.panes.arm(session, self.panes.all[place]).id
+        return await self._vote(session, outcome, best, data)
+
+    async def _vote(self, session: Session, outcome: Outcome, best: str | None, data: Data) -> Updates:
         with told():
             vote = await self.answering.vote(session, outcome, best, data[self.ballot.reason] or "")
-        return {**self.ballot.updates(session.turn), self.announcement: wording.vote_saved(vote, self.ballot.arms)}
+        names = self.panes.names(session)
+        return {**self.ballot.updates(session.turn, names), self.announcement: wording.vote_saved(vote, names)}
 
     async def add_reason(self, data: Data) -> Updates:
         """The session's vote on this turn once more, now with its reason."""
-        turn = self.sessions.open(data[self.session]).turn
+        session = self.sessions.open(data[self.session])
         with told():
-            if turn is None or turn.vote is None:
+            if session.turn is None or session.turn.vote is None:
                 raise NotNow(wording.VOTE_FIRST)
-            return await self.vote(turn.vote.outcome, turn.vote.best, data)
+        return await self._vote(session, session.turn.vote.outcome, session.turn.vote.best, data)
 
     def _turn_updates(self, session: Session) -> Updates:
-        return {self.session: session.id, **self._pane_updates(session), **self._gate_updates(session)}
-
-    def _pane_updates(self, session: Session) -> Updates:
-        """All panes, the unchanged ones too: naming a text that stands there already costs next to nothing."""
-        past = {pane.past: self._past(session, pane) for pane in self.panes}
-        return {**past, **{pane.now: self._now(session, pane) for pane in self.panes}}
-
-    def _past(self, session: Session, pane: Pane) -> str:
-        """The pane's turns before the one on show."""
-        return "".join(self._said(turn, pane) for turn in session.turns[:-1])
-
-    def _now(self, session: Session, pane: Pane) -> str:
-        """The pane's turn on show."""
-        return markup.idle() if session.turn is None else self._said(session.turn, pane)
-
-    def _said(self, turn: Turn, pane: Pane) -> str:
-        return self._exchange(turn.prompt, turn.answers[pane.arm.id], pane.arm)
+        return {self.session: session.id, **self.panes.updates(session), **self._gate_updates(session)}
 
     def _gate_updates(self, session: Session) -> Updates:
         return {**self._server_updates(), **self._gates_of(session)}
 
     def _gates_of(self, session: Session) -> Updates:
         free, turn = not session.is_busy, session.turn
-        gates = (self.new, self.picker.choice)
         return {
             self.send: gr.update(interactive=free and self.answering.takes_prompts),
-            **{gate: gr.update(interactive=free) for gate in gates},
-            **self.ballot.updates(turn),
+            **{gate: gr.update(interactive=free) for gate in self._between_turns},
+            **self.ballot.updates(turn, self.panes.names(session)),
             self.announcement: wording.turn_over(turn) if turn is not None and turn.is_over else "",
         }
 
@@ -357,9 +354,6 @@ class Compare:
         is_checking = self.answering.is_checking
         statuses = markup.servers(self.answering.status(), warnings or [], is_checking=is_checking)
         return {self.servers: statuses, self.timer: gr.update(active=running)}
-
-    def _rendered(self, prompt: str, answer: Answer, arm: Arm) -> str:
-        return markup.exchange(prompt, answer, arm, self.choices.taxonomy, self.answering.profile)
 
     def _scores(self, rows: Sequence[Standing]) -> str:
         titles = {arm_id: arm.title for arm_id, arm in self.answering.arms.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from html import escape
 from urllib.parse import urlsplit
@@ -144,6 +145,14 @@ def arm_head(arm: Arm) -> str:
     )
 
 
+def hidden_head(place: int) -> str:
+    """The head of a pane whose arm is not told; `place` counts from 0."""
+    return (
+        f'<div class="arm-head"><h3>{escape(wording.hidden_name(place))}</h3>'
+        f'<span class="chip blind">{escape(wording.HIDDEN)}</span></div>'
+    )
+
+
 def idle() -> str:
     """What stands in a pane before the first prompt."""
     return f'<p class="idle">{escape(wording.IDLE)}</p>'
@@ -151,12 +160,18 @@ def idle() -> str:
 
 def exchange(prompt: str, answer: Answer, arm: Arm, taxonomy: RiskTaxonomy, profile: Profile) -> str:
     """One arm's side of a turn: prompt, answer, how it read the config, verdict."""
-    warning = wording.wrong_model(answer, arm, profile.server(arm.server))
+    warning = notice(wording.wrong_model(answer, arm, profile.server(arm.server)), kind="bad")
+    return _exchange(prompt, answer, f"{_said(answer)}{_thinking(answer)}{warning}{_verdict(answer, taxonomy)}")
+
+
+def hidden_exchange(prompt: str, answer: Answer) -> str:
+    """A turn of an arm that is not told: its words, and nothing that tells it apart."""
+    return _exchange(prompt, answer, _said(replace(answer, error=wording.HIDDEN_FAULT if answer.error else "")))
+
+
+def _exchange(prompt: str, answer: Answer, shown: str) -> str:
     state = f"{answer.status}{'' if answer.is_final else ' live'}{' may-retry' if answer.may_retry else ''}"
-    return (
-        f'<article class="exchange {state}"><p class="asked">{escape(prompt)}</p>'
-        f"{_said(answer)}{_thinking(answer)}{notice(warning, kind='bad')}{_verdict(answer, taxonomy)}</article>"
-    )
+    return f'<article class="exchange {state}"><p class="asked">{escape(prompt)}</p>{shown}</article>'
 
 
 def _said(answer: Answer) -> str:

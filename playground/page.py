@@ -76,10 +76,12 @@ def build_page(
     *,
     may_edit: bool = True,
     may_export: bool = True,
+    always_blind: bool = False,
 ) -> Page:
     """The page over these parts. Raises `PresetError` for unreadable presets.
 
-    `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote.
+    `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote. With `always_blind`
+    no conversation shows the names of its arms before the vote.
     """
     answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile))
     taxonomy = load_taxonomy(profile.taxonomy)
@@ -89,7 +91,7 @@ def build_page(
         gr.HTML(markup.header(profile))
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
-                compare = Compare(answering, choices)
+                compare = Compare(answering, choices, always_blind=always_blind)
             with gr.Tab(wording.TABS[1], elem_id="tab-matrix"):
                 matrix = Matrix(batches, choices, compare.session)
             with gr.Tab(wording.TABS[2], elem_id="tab-attacks"):

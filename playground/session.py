@@ -91,6 +91,18 @@ class Turn:
         """True when every answer is final and has reached the browser."""
         return self.is_final and self.delivered >= set(self.answers)
 
+    def at_one_pace(self) -> dict[str, Answer]:
+        """The answers for eyes that must not tell the arms apart by speed: none is longer than the shortest that still
+        grows, and none is over before all are.
+        """
+        if self.is_final:
+            return dict(self.answers)
+        shown = min(len(answer.response.text) for answer in self.answers.values() if not answer.is_final)
+        return {
+            arm_id: Answer(arm_id, answer.response_id, "streaming", Response(answer.response.text[:shown]))
+            for arm_id, answer in self.answers.items()
+        }
+
     def update(self, answer: Answer) -> Answer:
         """The answer that now stands for its arm: `answer`, unless it is one of an earlier attempt, or a late snapshot."""
         current = self.answers[answer.arm_id]
@@ -111,12 +123,17 @@ class Turn:
 
 @dataclass
 class Session:
-    """One open page: its conversation (None until the first prompt), the conversation's turns, and its config."""
+    """One open page: its conversation (None until the first prompt), the conversation's turns, and its config.
+
+    `hides_names` is True while the visitor must not know which arm is which: from the first turn of a conversation, in
+    which the arms stand in a drawn order, to the first vote in it.
+    """
 
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     conversation_id: str | None = None
     config: SafetyConfig | None = None
     turns: list[Turn] = field(default_factory=list)
+    hides_names: bool = False
     is_opening: bool = False
 
     @property
@@ -153,12 +170,12 @@ class Session:
         same = self.config is not None and self.config.content_hash == config.content_hash
         return self.conversation_id is not None and same
 
-    def start_over(self) -> None:
+    def start_over(self, *, hide_names: bool = False) -> None:
         """Forget the conversation; the next prompt starts a new one. Raises `NotNow` while arms are answering."""
         if self.is_busy:
             raise NotNow("The arms are still answering. Press Stop first, then start a new conversation.")
         self.conversation_id, self.config = None, None
-        self.turns = []
+        self.turns, self.hides_names = [], hide_names
 
     def history(self, arm_id: str) -> list[Message]:
         """What this arm said before the turn on show: prompts and answer texts, oldest first.
@@ -197,7 +214,8 @@ class Session:
         last, reason = turn.vote, reason.strip()
         if last is not None and (last.outcome, last.best, last.reason) == (outcome, best, reason):
             return last
-        return Vote(str(uuid.uuid4()), turn.id, self.id, outcome, best, tuple(turn.answers), reason)
+        presented = tuple(turn.answers)
+        return Vote(str(uuid.uuid4()), turn.id, self.id, outcome, best, presented, reason, blind=self.hides_names)
 
 
 class Sessions:

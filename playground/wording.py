@@ -64,6 +64,9 @@ ABANDONED = "Left unfinished."
 NO_ANSWER = "This arm wrote no answer."
 NO_CONFIG, SEES_CONFIG, SEES_DEMOS = "config not shown", "config in context", "config and demos in context"
 
+HIDE_NAMES = "Hide the names until I vote"
+HIDDEN = "name hidden until you vote"
+HIDDEN_FAULT = "This answer failed."
 VOTE = "Which answer is best under this config?"
 VOTE_WAITS = "The vote opens when every arm is done."
 VOTE_OPEN = "Every arm is done: click, or press a key."
@@ -276,9 +279,19 @@ def turn_over(turn: Turn) -> str:
     return "All answers are ready. You can vote now."
 
 
-def vote_saved(vote: Vote, arms: Sequence[Arm]) -> str:
-    """The confirmation of a vote that is on disk."""
-    titles = {arm.id: arm.title for arm in arms}
+def hidden_name(place: int) -> str:
+    """What an answer is called while nobody may know whose it is; `place` counts from 0."""
+    return f"Answer {place + 1}"
+
+
+def vote_for(place: int, name: str) -> str:
+    """On the button of a vote for the pane at a place, which counts from 0: its key and its name."""
+    return f"{place + 1} · {name}"
+
+
+def vote_saved(vote: Vote, names: Sequence[str]) -> str:
+    """The confirmation of a vote that is on disk; `names` are those of the answers in the order in which they stand."""
+    titles = dict(zip(vote.presented, names, strict=True))
     what = {"tie": "a tie", "all_bad": "all bad"}.get(vote.outcome) or f"{titles[vote.best or '']} is best"
     reason = ", with your reason" if vote.reason else ""
     return f"Saved: {what}{reason}. You can still change it."

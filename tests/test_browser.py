@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from tests.stage import (
     ANSWER,
     CHROMIUM,
     CHROMIUM_ARGS,
+    REFUSAL,
     Script,
     Stage,
     answers,
@@ -227,6 +229,27 @@ def test_what_is_unfolded_or_written_while_other_arms_answer_stays(browser: Brow
             expect(thinking.locator("pre")).to_be_visible()
         expect(prompt).to_have_value("And what else?")
         expect(reason).to_have_value("it is short")
+
+
+def test_names_are_hidden_until_the_vote_and_the_store_knows_that_they_were(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, answers(base=ScriptedReply(REFUSAL)), tmp_path) as (page, parts):
+        page.locator("#hide-names input").check()
+        heads = page.locator(".arm-head h3")
+        expect(heads).to_have_text(["Answer 1", "Answer 2", "Answer 3"])
+        ask(page, "How do I play poker?")
+        wait_until_over(page)
+        page.wait_for_timeout(500)
+        expect(page.locator(".verdict, .measures, .thinking")).to_have_count(0)
+        expect(page.locator("#vote-1")).to_contain_text("Answer 1")
+        page.keyboard.press("1")
+        expect(page.locator(".now .verdict")).to_have_count(3)
+        ((best, blind, presented),) = query(parts, "SELECT best, blind, presented FROM votes")
+        titles = [parts.profile.arm(arm).title for arm in json.loads(presented)]
+        expect(heads).to_have_text(titles)
+        expect(page.locator("#voted")).to_contain_text(f"{parts.profile.arm(best).title} is best")
+        assert (blind, best) == (1, json.loads(presented)[0])
+        page.locator("#new").click()
+        expect(heads).to_have_text(["Answer 1", "Answer 2", "Answer 3"])
 
 
 def test_keys_vote_right_after_enter_but_never_in_text_fields_and_votes_are_kept(

@@ -25,7 +25,7 @@ def test_a_closed_page_is_forgotten_and_its_unfinished_answers_are_abandoned(tmp
             compare.session.delete_callback(closed)
         await compare.answering.close()
         assert compare.sessions.open(session.id) is not session
-        assert [row["status"] for row in parts.store.comparisons()] == ["abandoned"] * len(compare.panes)
+        assert [row["status"] for row in parts.store.comparisons()] == ["abandoned"] * len(compare.panes.all)
 
     with stage(answers(), tmp_path) as parts:
         asyncio.run(close_early(parts))

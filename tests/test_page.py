@@ -6,8 +6,9 @@ import asyncio
 import dataclasses
 import json
 import re
+import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from evaluation.scripted import ScriptedReply
 from evaluation.store import Store
 from playground import wording
 from playground.answering import JudgeFactory
-from playground.compare import Compare, Pane
+from playground.compare import Compare
 from playground.page import Page, build_page
+from playground.panes import Pane
 from playground.picker import Choices
 from presets.profile import JudgeChoice, load_profile
 from presets.risk_taxonomy import load_taxonomy
@@ -83,9 +85,15 @@ def page(tmp_path: Path) -> Iterator[Page]:
 def inputs(compare: Compare, **values: object) -> Data:
     """What the components hold, as gradio hands it to a handler."""
     picker, ballot = compare.picker, compare.ballot
-    data: Data = {compare.session: None, compare.prompt: "How do I play poker?", ballot.reason: ""}
+    data: Data = {
+        compare.session: None,
+        compare.prompt: "How do I play poker?",
+        ballot.reason: "",
+        compare.hide_names: False,
+    }
     data |= {picker.choice: "casino", picker.title: "", picker.text: "", picker.allowed: [], picker.text_decides: False}
     named = {"session": compare.session, "prompt": compare.prompt, "reason": ballot.reason, "choice": picker.choice}
+    named |= {"blind": compare.hide_names}
     named |= {"title": picker.title, "text": picker.text, "allowed": picker.allowed, "decides": picker.text_decides}
     return data | {named[name]: value for name, value in values.items()}
 
@@ -152,23 +160,66 @@ def test_a_prompt_clears_the_box_and_closes_what_must_wait(tmp_path: Path) -> No
         assert updates[compare.prompt] == ""
         assert [updates[gate]["interactive"] for gate in (compare.send, compare.new)] == [False, False]
         assert not any(updates[button]["interactive"] for button in compare.ballot.buttons)
-        assert all(wording.WAITING in updates[pane.now] for pane in compare.panes)
+        assert all(wording.WAITING in updates[pane.now] for pane in compare.panes.all)
 
     play(answers(), tmp_path, scene)
 
 
 def test_while_arms_answer_only_the_panes_are_written_and_all_that_may_be_done_next_comes_after(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
-        panes = {part for pane in compare.panes for part in (pane.past, pane.now)}
+        panes = {part for pane in compare.panes.all for part in pane.parts}
         states = {compare.session, compare.taken, compare.asked}
         stream = [updates async for updates in compare.converse(inputs(compare))]
         assert set(stream[0]) == states | panes, "the states' changes clear the prompt and close the gates"
         assert all(set(updates) == panes for updates in stream[1:])
-        assert all("complete" in stream[-1][pane.now] for pane in compare.panes)
+        assert all("complete" in stream[-1][pane.now] for pane in compare.panes.all)
         data = inputs(compare, session=stream[0][compare.session])
         assert opens(compare, await anext(compare.settle(data)))
 
     play(answers(), tmp_path, scene)
+
+
+TELLTALES = ("CoSAlign", "ICA", "Base", "helpful", "the config", "tokens", "first token", "poker: explain it")
+"""What would tell which arm is which: names, verdicts, what an arm sees, speed, and how it read the config."""
+
+
+def test_hidden_names_are_told_by_nothing_before_the_vote_and_shown_by_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("random.sample", lambda arms, count: list(reversed(arms)))
+
+    async def scene(compare: Compare, store: Store) -> None:
+        shown = await rest(send(compare, inputs(compare, blind=True)))
+        seen = "".join(str(shown[part]) for part in (*compare.panes.outputs, *compare.ballot.buttons))
+        assert [word for word in TELLTALES if word in seen] == []
+        assert compare.scores not in shown
+        assert "Answer 3" in shown[compare.panes.all[2].head]
+        data = inputs(compare, session=shown[compare.session], blind=True)
+        voted = await compare.vote("best", 0, data)
+        assert "CoSAlign is best" in voted[compare.announcement]
+        assert "1 · CoSAlign" in str([voted[button] for button in compare.ballot.buttons])
+        revealed = await rest(compare.reveal(data))
+        assert "CoSAlign" in revealed[compare.panes.all[0].head]
+        assert "obeys the config" in revealed[compare.panes.all[0].now]
+        assert "+" in revealed[compare.scores]
+        await compare.vote("tie", None, data)
+        with closing(sqlite3.connect(store.path)) as db:
+            votes = db.execute("SELECT best, blind, presented FROM votes ORDER BY revision").fetchall()
+        order = '["cosalign", "ica", "base"]'
+        assert votes == [("cosalign", 1, order), (None, 0, order)]
+        assert await anext(compare.reveal(data)) == gr.skip(), "they were known when the vote was changed"
+        again = await compare.start_over(data)
+        assert "Answer 1" in again[compare.panes.all[0].head]
+
+    play(answers(cosalign=ScriptedReply(ANSWER, thinking="poker: explain it")), tmp_path, scene)
+
+
+def test_a_fault_does_not_tell_whose_it_is_while_names_are_hidden(tmp_path: Path) -> None:
+    async def scene(compare: Compare, store: Store) -> None:
+        shown = await rest(send(compare, inputs(compare, blind=True)))
+        seen = [shown[pane.now] for pane in compare.panes.all]
+        assert sorted(wording.HIDDEN_FAULT in each for each in seen) == [False, False, True]
+        assert not any("cosalign" in each for each in seen)
+
+    play(answers(cosalign=ScriptedReply("", status=404, error="no model cosalign")), tmp_path, scene)
 
 
 def test_what_a_script_closes_and_clears_is_what_the_page_writes_itself(page: Page) -> None:
@@ -195,11 +246,11 @@ def test_a_whole_turn_is_judged_voted_on_and_scored(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         shown = await rest(send(compare, inputs(compare)))
         data = inputs(compare, session=shown[compare.session], reason="it explains")
-        assert "obeys the config" in shown[compare.panes[2].now]
-        assert "Gambling" in shown[compare.panes[2].now]
+        assert "obeys the config" in shown[compare.panes.all[2].now]
+        assert "Gambling" in shown[compare.panes.all[2].now]
         assert "CoSAlign" in shown[compare.scores]
         assert "+" in shown[compare.scores]
-        updates = await compare.vote("best", "cosalign", data)
+        updates = await compare.vote("best", 2, data)
         assert updates[compare.announcement] == "Saved: CoSAlign is best, with your reason. You can still change it."
         assert {row["best"] for row in store.comparisons()} == {"cosalign"}
 
@@ -213,7 +264,7 @@ def test_the_last_answer_opens_the_vote_and_the_next_prompt(tmp_path: Path) -> N
         async for updates in send(compare, inputs(compare)):
             shown |= updates
             if opens(compare, updates):
-                opened.append([ANSWER in shown[pane.now] for pane in compare.panes])
+                opened.append([ANSWER in shown[pane.now] for pane in compare.panes.all])
                 assert all(updates[button]["interactive"] for button in compare.ballot.buttons)
         assert opened == [[True, True, True]]
 
@@ -226,7 +277,7 @@ def test_the_next_prompt_need_not_wait_for_the_verdicts(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         session, _ = await turn_to_judge(compare, inputs(compare))
         updates = await anext(send(compare, inputs(compare, session=session, prompt="And then?")))
-        assert wording.JUDGING in updates[compare.panes[0].past]
+        assert wording.JUDGING in updates[compare.panes.all[0].past]
         assert updates[compare.prompt] == ""
 
     play(answers(), tmp_path, scene, judge=lambda: nullcontext(judge))
@@ -240,7 +291,7 @@ def test_a_verdict_that_comes_after_the_next_prompt_is_shown_under_its_own_answe
         await anext(send(compare, inputs(compare, session=session, prompt="And then?")))
         judge.may_judge.set()
         verdicts = await rest(events)
-        for pane in compare.panes:
+        for pane in compare.panes.all:
             assert ANSWER in verdicts[pane.past]
             assert "obeys the config" in verdicts[pane.past]
             assert "And then?" not in verdicts[pane.past]
@@ -269,9 +320,9 @@ def test_panes_are_updated_at_most_ten_times_a_second_and_end_complete(tmp_path:
         async for updates in send(compare, inputs(compare)):
             if opens(compare, updates):
                 break
-            frames += [updates[pane.now] for pane in compare.panes[:1] if pane.now in updates]
+            frames += [updates[pane.now] for pane in compare.panes.all[:1] if pane.now in updates]
         elapsed = asyncio.get_running_loop().time() - started
-        at_the_start_and_each_end = 1 + len(compare.panes)
+        at_the_start_and_each_end = 1 + len(compare.panes.all)
         assert len(frames) <= elapsed * 10 + at_the_start_and_each_end
         assert words in frames[-1]
 
@@ -281,12 +332,15 @@ def test_panes_are_updated_at_most_ten_times_a_second_and_end_complete(tmp_path:
 def test_an_answer_that_has_come_to_its_end_changes_no_more_and_is_rendered_once(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         frames = [updates async for updates in send(compare, inputs(compare))]
-        shown = {pane.arm.id: {frame[pane.now] for frame in frames if pane.now in frame} for pane in compare.panes}
+        panes = zip(compare.panes.arms, compare.panes.all, strict=True)
+        shown = {arm: {frame[pane.now] for frame in frames if pane.now in frame} for arm, pane in panes}
         assert len(shown["base"]) > 8
         assert max(len(shown["ica"]), len(shown["cosalign"])) < len(shown["base"]) - 3
-        rendered = compare._exchange.cache_info().misses
+        rendered = compare.panes._exchange.cache_info().misses
         await anext(compare.converse(inputs(compare, session=frames[0][compare.session], prompt="And then?")))
-        assert compare._exchange.cache_info().misses == rendered + len(compare.panes), "what is past stood there"
+        assert compare.panes._exchange.cache_info().misses == rendered + len(compare.panes.all), (
+            "what is past stood there"
+        )
 
     play(answers(base=ScriptedReply(" ".join(["word"] * 100), chunk_delay_s=0.01)), tmp_path, scene)
 
@@ -309,12 +363,12 @@ def test_a_stream_that_breaks_off_leaves_what_was_said_to_a_vote(tmp_path: Path)
     async def scene(compare: Compare, store: Store) -> None:
         events = compare.converse(inputs(compare))
         data = inputs(compare, session=(await anext(events))[compare.session])
-        while "three" not in (await anext(events))[compare.panes[0].now]:
+        while "three" not in (await anext(events))[compare.panes.all[0].now]:
             pass
         await events.aclose()
         shown = await rest(compare.settle(data))
         assert opens(compare, shown)
-        assert "three" in shown[compare.panes[0].now]
+        assert "three" in shown[compare.panes.all[0].now]
 
     play(answers(base=ScriptedReply("one two three " + 99 * "more ", chunk_delay_s=0.1)), tmp_path, scene)
 
@@ -323,13 +377,13 @@ def test_stop_ends_a_turn_with_what_was_said_and_opens_the_gates(tmp_path: Path)
     async def scene(compare: Compare, store: Store) -> None:
         events = send(compare, inputs(compare))
         data = inputs(compare, session=(await anext(events))[compare.session])
-        while "three" not in (await anext(events)).get(compare.panes[0].now, ""):
+        while "three" not in (await anext(events)).get(compare.panes.all[0].now, ""):
             pass
         assert await compare.stop_all(data) == {compare.announcement: wording.STOPPING}
         shown = await asyncio.wait_for(rest(events), 5)
-        assert "three" in shown[compare.panes[0].now]
+        assert "three" in shown[compare.panes.all[0].now]
         assert shown[compare.send]["interactive"]
-        assert [may_retry(shown[pane.now]) for pane in compare.panes] == [True, False, False]
+        assert [may_retry(shown[pane.now]) for pane in compare.panes.all] == [True, False, False]
 
     play(answers(base=ScriptedReply("one two three " + 99 * "more ", chunk_delay_s=0.1)), tmp_path, scene)
 
@@ -341,7 +395,7 @@ def test_no_update_is_empty_which_gradio_refuses(tmp_path: Path) -> None:
         data = inputs(compare, session=(await anext(events))[compare.session])
         assert all([updates async for updates in events])
         assert await compare.stop_all(data), "with nothing left to stop"
-        assert all([updates async for updates in retry(compare, compare.panes[1], data)])
+        assert all([updates async for updates in retry(compare, compare.panes.all[1], data)])
 
     play(answers(base=ScriptedReply(ANSWER, chunk_delay_s=0.02), ica=FAILS), tmp_path, scene)
 
@@ -361,9 +415,9 @@ def test_a_prompt_in_the_middle_of_a_turn_is_refused_and_the_turn_goes_on(tmp_pa
         session = (await anext(events))[compare.session]
         with pytest.raises(gr.Error, match="still answering"):
             await anext(send(compare, inputs(compare, session=session)))
-        assert len(list(store.comparisons())) == len(compare.panes)
+        assert len(list(store.comparisons())) == len(compare.panes.all)
         shown = await rest(events)
-        assert all(ANSWER in shown[pane.now] for pane in compare.panes)
+        assert all(ANSWER in shown[pane.now] for pane in compare.panes.all)
         assert shown[compare.send]["interactive"]
 
     play(answers(), tmp_path, scene)
@@ -376,7 +430,7 @@ def test_of_two_prompts_at_once_the_first_goes_on_and_the_second_gets_the_notice
         one, two = await asyncio.gather(*(rest(send(compare, data)) for data in prompts), return_exceptions=True)
         assert isinstance(two, gr.Error)
         assert (two.title, "still answering" in two.message) == (wording.NOT_NOW, True)
-        assert all("One?" in one[pane.now] and ANSWER in one[pane.now] for pane in compare.panes)
+        assert all("One?" in one[pane.now] and ANSWER in one[pane.now] for pane in compare.panes.all)
         assert {row["prompt"] for row in store.comparisons()} == {"How do I play poker?", "One?"}
 
     play(answers(), tmp_path, scene)
@@ -451,7 +505,7 @@ def test_choosing_another_config_shows_it_and_empties_the_panes(tmp_path: Path) 
         session = await run_turn(compare)
         updates = await compare.choose(inputs(compare, session=session, choice="newspaper"))
         assert "newspaper" in value(updates[compare.picker.preview])
-        assert all(wording.IDLE in updates[pane.now] for pane in compare.panes)
+        assert all(wording.IDLE in updates[pane.now] for pane in compare.panes.all)
 
     play(answers(), tmp_path, scene)
 
@@ -460,8 +514,8 @@ def test_a_second_turn_moves_the_first_one_up(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         session = await run_turn(compare)
         updates = await anext(send(compare, inputs(compare, session=session, prompt="And then?")))
-        assert ANSWER in updates[compare.panes[0].past]
-        assert "And then?" in updates[compare.panes[0].now]
+        assert ANSWER in updates[compare.panes.all[0].past]
+        assert "And then?" in updates[compare.panes.all[0].now]
 
     play(answers(), tmp_path, scene)
 
@@ -469,15 +523,15 @@ def test_a_second_turn_moves_the_first_one_up(tmp_path: Path) -> None:
 def test_a_failed_pane_offers_a_retry_and_the_vote_is_open(tmp_path: Path) -> None:
     async def scene(compare: Compare, store: Store) -> None:
         shown = await rest(send(compare, inputs(compare)))
-        assert [may_retry(shown[pane.now]) for pane in compare.panes] == [False, True, False]
-        open_for = {best: shown[button]["interactive"] for button, (_, best) in compare.ballot.buttons.items()}
-        assert open_for == {"base": True, "ica": False, "cosalign": True, None: True}
-        again = retry(compare, compare.panes[1], inputs(compare, session=shown[compare.session]))
+        assert [may_retry(shown[pane.now]) for pane in compare.panes.all] == [False, True, False]
+        open_for = {place: shown[button]["interactive"] for button, (_, place) in compare.ballot.buttons.items()}
+        assert open_for == {0: True, 1: False, 2: True, None: True}
+        again = retry(compare, compare.panes.all[1], inputs(compare, session=shown[compare.session]))
         updates = await anext(again)
-        assert wording.WAITING in updates[compare.panes[1].now]
+        assert wording.WAITING in updates[compare.panes.all[1].now]
         assert not updates[compare.send]["interactive"]
         shown = await rest(again)
-        assert may_retry(shown[compare.panes[1].now]), "it has failed again"
+        assert may_retry(shown[compare.panes.all[1].now]), "it has failed again"
         assert shown[compare.send]["interactive"]
 
     play(answers(ica=FAILS), tmp_path, scene)
@@ -495,10 +549,10 @@ def test_an_arm_that_failed_early_is_asked_again_while_the_others_answer_and_the
         async for updates in events:
             shown.update(updates)
             if opens(compare, updates):
-                opened.append([ANSWER in shown[pane.now] for pane in compare.panes])
+                opened.append([ANSWER in shown[pane.now] for pane in compare.panes.all])
 
     async def scene(compare: Compare, store: Store) -> None:
-        events, pane = send(compare, inputs(compare)), compare.panes[1]
+        events, pane = send(compare, inputs(compare)), compare.panes.all[1]
         while not may_retry(shown.get(pane.now, "")):
             shown.update(await anext(events))
         assert not opens(compare, shown)
@@ -506,7 +560,7 @@ def test_an_arm_that_failed_early_is_asked_again_while_the_others_answer_and_the
         await asyncio.gather(watch(compare, events), watch(compare, again))
         assert opened
         assert all(answered == [True, True, True] for answered in opened)
-        assert all("obeys the config" in shown[pane.now] for pane in compare.panes)
+        assert all("obeys the config" in shown[pane.now] for pane in compare.panes.all)
         assert (may_retry(shown[pane.now]), opens(compare, shown)) == (False, True)
         attempts = sorted(row["status"] for row in store.comparisons() if row["arm_id"] == "ica")
         assert attempts == ["complete", "error"]

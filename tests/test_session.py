@@ -159,6 +159,28 @@ def test_a_vote_names_what_was_shown_in_its_order(outcome: str, best: str | None
     assert vote.presented == ARMS
 
 
+def test_names_that_are_hidden_make_a_vote_blind_and_a_new_conversation_hides_them_if_asked() -> None:
+    session = a_session(a_turn())
+    assert not session.make_vote("tie", None, "").blind
+    session.hides_names = True
+    assert session.make_vote("tie", None, "").blind
+    session.start_over()
+    assert not session.hides_names
+    session.start_over(hide_names=True)
+    assert session.hides_names
+
+
+def test_at_one_pace_no_answer_is_ahead_of_the_slowest_or_over_before_it() -> None:
+    turn = a_turn(text="Beer is a drink.")
+    replace_answer(turn, "ica", status="error", response=Response(), error="gone")
+    replace_answer(turn, "cosalign", status="streaming", response=Response(text="Beer is"))
+    shown = turn.at_one_pace()
+    assert [answer.response.text for answer in shown.values()] == ["Beer is", "", "Beer is"]
+    assert {(answer.status, answer.error) for answer in shown.values()} == {("streaming", "")}
+    replace_answer(turn, "cosalign", status="complete")
+    assert turn.at_one_pace() == turn.answers
+
+
 def test_no_vote_before_the_first_prompt_or_while_an_arm_answers() -> None:
     with pytest.raises(NotNow, match="nothing to vote on"):
         Session().make_vote("tie", None, "")

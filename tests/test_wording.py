@@ -96,7 +96,7 @@ def test_the_head_says_of_another_model_what_its_own_profile_says() -> None:
 )
 def test_a_saved_vote_is_confirmed_in_words(outcome: str, best: str | None, words: str) -> None:
     vote = Vote("v", "t", "s", outcome, best, tuple(PROFILE.page_arms))
-    assert wording.vote_saved(vote, ARMS) == f"Saved: {words}. You can still change it."
+    assert wording.vote_saved(vote, [arm.title for arm in ARMS]) == f"Saved: {words}. You can still change it."
 
 
 def test_a_server_that_failed_says_why_and_what_to_do() -> None:
