@@ -30,6 +30,7 @@ from evaluation.store_records import (
     Turn,
     config_columns,
     facts_hash,
+    read_arm,
     read_comparison,
     read_judgement,
     read_response,
@@ -341,8 +342,11 @@ def _turn(db: Database, row: Mapping[str, Any]) -> StoredTurn:
     sql = """SELECT j.* FROM judgements_current AS j JOIN responses AS r ON r.id = j.response_id WHERE r.turn_id = ?"""
     judgements = {found["response_id"]: read_judgement(found) for found in db.query(sql, [row["id"]])}
     current = _current_responses(db, row["id"])
+    sql = "SELECT * FROM arm_versions WHERE id IN (SELECT arm_version FROM responses WHERE turn_id = ?)"
+    arms = {found["id"]: read_arm(found) for found in db.query(sql, [row["id"]])}
     votes = db.query("SELECT * FROM votes_current WHERE turn_id = ? ORDER BY created_at", [row["id"]])
-    return read_turn(row, [read_response(found, judgements.get(found["id"])) for found in current], list(votes))
+    responses = [read_response(each, arms[each["arm_version"]], judgements.get(each["id"])) for each in current]
+    return read_turn(row, responses, list(votes))
 
 
 def _require(db: Database, table: str, row_id: str) -> dict[str, Any]:

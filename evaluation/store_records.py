@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from evaluation.judgement import Judgement
@@ -66,7 +66,7 @@ class StoredResponse:
     """The last attempt of one arm at one turn; `error` says why it failed, `judgement` is the last one made of it."""
 
     id: str
-    arm_id: str
+    arm: ArmRecord
     attempt: int
     status: Status
     error: str
@@ -128,8 +128,15 @@ def read_turn(row: Row, responses: Sequence[StoredResponse], votes: Sequence[Row
     )
 
 
-def read_response(row: Row, judgement: Judgement | None) -> StoredResponse:
-    """The response in a row of `responses`."""
+def read_arm(row: Row) -> ArmRecord:
+    """The arm in a row of `arm_versions`."""
+    names = [field.name for field in fields(ArmRecord)]
+    same = {**_pick(row, *names), "library_versions": json.loads(row["library_versions"])}
+    return ArmRecord(**same | {"shows_config": bool(row["shows_config"])})
+
+
+def read_response(row: Row, arm: ArmRecord, judgement: Judgement | None) -> StoredResponse:
+    """The response in a row of `responses`, by this arm."""
     same = ("text", "thinking", "request_id", "finish_reason", "prompt_tokens", "completion_tokens")
     response = Response(
         **_pick(row, *same),
@@ -138,7 +145,7 @@ def read_response(row: Row, judgement: Judgement | None) -> StoredResponse:
         duration_s=_seconds(row["duration_ms"]),
     )
     return StoredResponse(
-        **_pick(row, "id", "arm_id", "attempt", "status", "error"), response=response, judgement=judgement
+        **_pick(row, "id", "attempt", "status", "error"), arm=arm, response=response, judgement=judgement
     )
 
 

@@ -3,7 +3,7 @@
 Handlers take their inputs keyed by component and return the same. A turn is two events. The first takes the prompt and
 shows all arms' answers as they grow. Beside states it may write the panes and nothing else: every component that an event
 may write and a message does not, gradio builds anew for that message. The second event runs when the first has ended, well
-or not: it opens what may be done next, and brings the verdicts and the scores. What must be closed meanwhile is the same
+or not, and opens what may be done next; a third brings the verdicts, a fourth the scores. What must be closed meanwhile is the same
 in every turn, so a script in the browser closes it when a state says that the arms were asked.
 Stopping sets a flag on the server; nothing is cancelled from the browser.
 """
@@ -135,8 +135,8 @@ class Compare:
             shown = [self.asked, pane.now]
             retried = pane.retry.click(partial(self.retry, pane), {self.session}, shown, **STREAM)
             ends += [retried.then, retried.failure]
-        for end in ends:
-            end(self.settle, {self.session}, [*self.panes.outputs, *self._gates, self.scores], **UNLIMITED)
+        shown = [*self.panes.outputs, *self._gates]
+        self.judged = [self._judge_after(end(self.settle, {self.session}, shown, **UNLIMITED)) for end in ends]
         for state, updates in ((self.taken, self.cleared), (self.asked, self.closed)):
             state.change(None, None, list(updates), js=scripts.always(updates), **PRIVATE)
         self.stop.click(self.stop_all, {self.session}, self._gates, **AT_ONCE)
@@ -150,11 +150,16 @@ class Compare:
         for words, button in self.examples.items():
             button.click(None, None, self.prompt, js=scripts.filling(words), **PRIVATE)
 
+    def _judge_after(self, event: Any) -> Any:
+        """Bring the verdicts, and then the scores, when an event has gone well; returns the last event."""
+        judged = event.success(self.verdicts, {self.session}, self.panes.outputs, **UNLIMITED)
+        return judged.then(self.tally, {self.session}, [self.scores], **PRIVATE)
+
     def _wire_vote(self) -> None:
         data, shown = {self.session, self.ballot.reason}, [*self.ballot.outputs, self.announcement]
         for button, (outcome, place) in self.ballot.buttons.items():
             voted = button.click(partial(self.vote, outcome, place), data, shown, **PRIVATE)
-            voted.success(self.reveal, {self.session}, [*self.panes.outputs, self.scores], **UNLIMITED)
+            self._judge_after(voted)
         self.ballot.reason.submit(self.add_reason, data, shown, **PRIVATE)
 
     @property
@@ -259,45 +264,32 @@ class Compare:
         finally:
             _deliver(turn, arm_ids)
 
-    async def settle(self, data: Data) -> AsyncGenerator[Updates, None]:
-        """What may be done now that a stream of answers has ended or was refused; then the verdicts, and the scores.
+    async def settle(self, data: Data) -> Updates:
+        """What may be done now that a stream of answers has ended or was refused.
 
         While arms still answer nothing is opened: their stream will end, too.
         """
         session = self.sessions.open(data[self.session])
         if session.is_busy:
-            yield gr.skip()
-            return
-        yield {**self.panes.updates(session), **self._gate_updates(session)}
-        if not session.hides_names:  # Verdicts and scores would tell which arm is which.
-            async for updates in self._verdicts(session):
-                yield updates
+            return gr.skip()
+        return {**self.panes.updates(session), **self._gate_updates(session)}
 
-    async def reveal(self, data: Data) -> AsyncGenerator[Updates, None]:
-        """What a vote on arms without names brings to light: whose answers they were, the verdicts, and the scores."""
+    async def verdicts(self, data: Data) -> AsyncGenerator[Updates, None]:
+        """The panes as they stand, and again as each verdict that is still to come is there; without names there is none."""
         session = self.sessions.open(data[self.session])
-        if session.turn is None or session.turn.vote is None or not session.turn.vote.blind:
-            yield gr.skip()
-            return
         yield self.panes.updates(session)
-        async for updates in self._verdicts(session):
-            yield updates
+        waiting = [] if session.hides_names else _awaiting_judgement(session)
+        for verdict in asyncio.as_completed([self.answering.judge(*place) for place in waiting]):
+            await verdict
+            yield self.panes.updates(session)
 
-    async def _verdicts(self, session: Session) -> AsyncGenerator[Updates, None]:
-        """The verdicts that are still to come, each as it comes, and then the session's scores."""
-        for verdict in asyncio.as_completed([self._verdict(*place) for place in _awaiting_judgement(session)]):
-            turn, pane = await verdict
-            if turn is session.turn:
-                yield {pane.now: self.panes.now(session, pane)}
-            else:
-                yield {pane.past: self.panes.past(session, pane)}
+    async def tally(self, data: Data) -> Updates:
+        """The session's scores, unless they would tell which arm is which."""
+        session = self.sessions.open(data[self.session])
+        if session.hides_names:
+            return gr.skip()
         with told():
-            yield {self.scores: self._scores(await self.answering.standings(session))}
-
-    async def _verdict(self, turn: Turn, arm_id: str) -> tuple[Turn, Pane]:
-        """The turn and the pane that show this verdict, once it is there."""
-        await self.answering.judge(turn, arm_id)
-        return turn, self.panes.showing(turn, arm_id)
+            return {self.scores: self._scores(await self.answering.standings(session))}
 
     async def stop_all(self, data: Data) -> Updates:
         """Stop every arm, on the servers too; each pane's own stream then ends.

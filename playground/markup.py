@@ -161,12 +161,17 @@ def idle() -> str:
 def exchange(prompt: str, answer: Answer, arm: Arm, taxonomy: RiskTaxonomy, profile: Profile) -> str:
     """One arm's side of a turn: prompt, answer, how it read the config, verdict."""
     warning = notice(wording.wrong_model(answer, arm, profile.server(arm.server)), kind="bad")
-    return _exchange(prompt, answer, f"{_said(answer)}{_thinking(answer)}{warning}{_verdict(answer, taxonomy)}")
+    return _exchange(prompt, answer, warning + answered(answer, taxonomy))
 
 
 def hidden_exchange(prompt: str, answer: Answer) -> str:
     """A turn of an arm that is not told: its words, and nothing that tells it apart."""
     return _exchange(prompt, answer, _said(replace(answer, error=wording.HIDDEN_FAULT if answer.error else "")))
+
+
+def answered(answer: Answer, taxonomy: RiskTaxonomy) -> str:
+    """What an arm said, how it read the config, and the verdict."""
+    return f"{_said(answer)}{_thinking(answer)}{_verdict(answer, taxonomy)}"
 
 
 def _exchange(prompt: str, answer: Answer, shown: str) -> str:
@@ -250,7 +255,7 @@ def _cell(answer: Answer, taxonomy: RiskTaxonomy) -> str:
     verdict = "" if judgement is None else f'<span class="badge {kind}">{escape(wording.in_short(judgement))}</span>'
     return (
         f'<td class="{kind}"><details><summary>{verdict}<span class="short" dir="auto">{escape(words)}</span></summary>'
-        f"{_said(answer)}{_thinking(answer)}{_verdict(answer, taxonomy)}</details></td>"
+        f"{answered(answer, taxonomy)}</details></td>"
     )
 
 

@@ -18,6 +18,7 @@ from playground.answering import Answering, JudgeFactory
 from playground.attacks import Attacks
 from playground.batch import Batches
 from playground.compare import Compare
+from playground.history import TAB, History, browser_state
 from playground.matrix import Matrix
 from playground.picker import Choices
 from playground.scoreboard import Scoreboard
@@ -42,6 +43,7 @@ class Page:
     matrix: Matrix
     attacks: Attacks
     scoreboard: Scoreboard
+    history: History
 
     @property
     def launch_options(self) -> dict[str, Any]:
@@ -89,7 +91,8 @@ def build_page(
     batches = Batches(answering)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(markup.header(profile))
-        with gr.Tabs(elem_id="tabs"):
+        mine = browser_state()
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
                 compare = Compare(answering, choices, always_blind=always_blind)
             with gr.Tab(wording.TABS[1], elem_id="tab-matrix"):
@@ -98,10 +101,13 @@ def build_page(
                 attacks = Attacks(batches, choices, compare.session)
             with gr.Tab(wording.TABS[3], elem_id="tab-scores") as tab:
                 scoreboard = Scoreboard(store.path, choices, tab, may_export=may_export)
+            with gr.Tab(wording.TABS[4], elem_id="tab-history", id=TAB) as tab:
+                history = History(store, compare, mine, tabs, tab)
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
+        blocks.load(history.open_link, **history.opening)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
-    return Page(blocks, compare, matrix, attacks, scoreboard)
+    return Page(blocks, compare, matrix, attacks, scoreboard, history)
 
 
 def theme() -> gr.themes.Base:

@@ -11,7 +11,7 @@ import gradio as gr
 
 from playground import markup, wording
 from playground.picker import Choices, Updates
-from playground.session import Answer, Session, Turn
+from playground.session import Answer, Session
 from presets.arm import Arm
 
 RENDERED = 512
@@ -74,19 +74,15 @@ class Panes:
         order = tuple(session.turn.answers) if session.turn is not None else tuple(self.arms)
         return self.arms[order[pane.place]]
 
-    def showing(self, turn: Turn, arm_id: str) -> Pane:
-        """The pane that shows an arm of this turn."""
-        return self.all[list(turn.answers).index(arm_id)]
-
     def updates(self, session: Session) -> Updates:
         """All panes, the unchanged ones too: naming a text that stands there already costs next to nothing."""
         return {
             **{pane.head: self._head(session, pane) for pane in self.all},
-            **{pane.past: self.past(session, pane) for pane in self.all},
+            **{pane.past: self._past(session, pane) for pane in self.all},
             **{pane.now: self.now(session, pane) for pane in self.all},
         }
 
-    def past(self, session: Session, pane: Pane) -> str:
+    def _past(self, session: Session, pane: Pane) -> str:
         """The pane's turns before the one on show."""
         arm = self.arm(session, pane)
         return "".join(self._said(session, turn.prompt, turn.answers[arm.id], arm) for turn in session.turns[:-1])

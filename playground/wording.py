@@ -65,7 +65,7 @@ NO_ANSWER = "This arm wrote no answer."
 NO_CONFIG, SEES_CONFIG, SEES_DEMOS = "config not shown", "config in context", "config and demos in context"
 
 HIDE_NAMES = "Hide the names until I vote"
-HIDDEN = "name hidden until you vote"
+HIDDEN = "hidden until you vote"
 HIDDEN_FAULT = "This answer failed."
 VOTE = "Which answer is best under this config?"
 VOTE_WAITS = "The vote opens when every arm is done."
@@ -87,7 +87,7 @@ SCORES_NOTE = (
 SCORE_HEADS = ("Arm", "CoSA-Score", "95 % interval", "helpful + safe", "helpful + unsafe", "judged")
 KEYS = (("Enter", "send"), ("Shift Enter", "new line"), ("1 2 3", "best arm"), ("=", "tie"), ("0", "all bad"))
 
-TABS = ("Compare", "Matrix", "Attacks", "Scores")
+TABS = ("Compare", "Matrix", "Attacks", "Scores", "History")
 MATRIX_LEAD = (
     "The config is under test: one prompt under several configs, asked of every arm. A cell opens on a click. "
     "Each answer is kept and judged as on the first tab."

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from presets.arm import Arm
 from presets.profile import JudgeChoice, Profile, Sampling, Server
 from tests import miniature as build
+from tests.stage import CHROMIUM, CHROMIUM_ARGS, PATIENCE_MS, require_chromium
 
 
 def pytest_configure() -> None:
@@ -63,3 +65,14 @@ def profile_of() -> Callable[..., Profile]:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser; where there is none the test is skipped, or fails in CI."""
+    require_chromium()
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGS)
+        yield chromium
+        chromium.close()

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from evaluation.judge import open_judge
 from evaluation.scripted import ScriptedReply, ScriptedServer
@@ -30,6 +31,9 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+PATIENCE_MS = 20_000
+"""A loaded machine may be slow; nothing here waits that long on a quiet one."""
 
 ANSWER = "Poker is a card game in which players bet on the value of the cards in their hand."
 REFUSAL = "Sorry, I can't talk about that here."
@@ -96,3 +100,25 @@ def require_chromium() -> None:
     if os.environ.get("CI"):
         pytest.fail("chromium is missing, and in CI the browser tests must run: apt-get install chromium")
     pytest.skip("BROWSER TESTS SKIPPED: chromium is missing; apt-get install chromium")
+
+
+@contextmanager
+def visit(browser: Browser, address: str) -> Iterator[Page]:
+    """The page in a browser context of its own, ready for a prompt; any script error fails the test."""
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(address)
+    expect(page.locator("#send")).to_be_enabled()
+    yield page
+    assert errors == []
+    context.close()
+
+
+@contextmanager
+def on_stage(browser: Browser, script: Script, folder: Path) -> Iterator[tuple[Page, Stage]]:
+    """The page over a scripted server, in a browser, and its parts."""
+    with stage(script, folder) as parts, launched(parts) as address, visit(browser, address) as page:
+        yield page, parts

@@ -18,63 +18,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from evaluation.scripted import ScriptedReply
 from playground import wording
 from tests.stage import (
     ANSWER,
-    CHROMIUM,
-    CHROMIUM_ARGS,
     REFUSAL,
-    Script,
     Stage,
     answers,
     asked_by,
     launched,
+    on_stage,
     require_chromium,
     stage,
+    visit,
 )
 
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_MS = 20_000
-"""A loaded machine may be slow; nothing here waits that long on a quiet one."""
-
 LONG = ScriptedReply(" ".join(f"word{number}" for number in range(150)), chunk_delay_s=0.15)
 ALL_SLOW = answers(base=LONG, ica=LONG, cosalign=LONG)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    require_chromium()
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_ARGS)
-        yield chromium
-        chromium.close()
-
-
-@contextlib.contextmanager
-def visit(browser: Browser, address: str) -> Iterator[Page]:
-    """The page in a browser context of its own, ready for a prompt; any script error fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
-    context.set_default_timeout(PATIENCE_MS)
-    errors: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
-    expect(page.locator("#send")).to_be_enabled()
-    yield page
-    assert errors == []
-    context.close()
-
-
-@contextlib.contextmanager
-def on_stage(browser: Browser, script: Script, folder: Path) -> Iterator[tuple[Page, Stage]]:
-    with stage(script, folder) as parts, launched(parts) as address, visit(browser, address) as page:
-        yield page, parts
 
 
 def ask(page: Page, prompt: str) -> None:

@@ -513,7 +513,7 @@ def test_a_retry_is_a_new_attempt_and_the_old_row_stays(store: Store, path: Path
     store.start_response(again)
     store.finish_response(again, "complete", DONE)
     assert response_row(path, turn.response_ids["ica"]) == ("error", "", "connection refused")
-    current = {row.arm_id: row for row in store.turns(turn.conversation_id)[0].responses}
+    current = {row.arm.arm_id: row for row in store.turns(turn.conversation_id)[0].responses}
     assert list(current) == ["base", "ica", "cosalign"]
     assert (current["ica"].id, current["ica"].attempt, current["ica"].response) == (again, 2, DONE)
     with pytest.raises(StoreError, match="no response of arm 'other'"):

@@ -1,0 +1,45 @@
+"""Conversations in a store, found again by their words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.schema import open_read_only, plain_words
+
+FIND = """
+SELECT c.id, c.created_at, t.prompt, g.title AS config_title,
+  (SELECT count(*) FROM turns WHERE conversation_id = c.id) AS turns
+FROM conversations AS c
+JOIN turns AS t ON t.conversation_id = c.id AND t.turn_index = 0
+JOIN configs AS g ON g.hash = t.config_hash
+WHERE c.id IN (SELECT value FROM json_each(:ids)) AND NOT EXISTS (
+  SELECT 1 FROM json_each(:words) AS word WHERE NOT EXISTS (
+    SELECT 1 FROM turns AS u
+    JOIN configs AS h ON h.hash = u.config_hash
+    LEFT JOIN responses_current AS r ON r.turn_id = u.id
+    WHERE u.conversation_id = c.id
+      AND instr(lower(u.prompt || ' ' || h.title || ' ' || h.text || ' ' || coalesce(r.text, '')), word.value)))
+ORDER BY c.created_at DESC LIMIT :limit
+"""
+"""A conversation is found when each word stands somewhere in its prompts, configs or current answers."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A conversation in a list: when it began (ISO 8601, UTC), under which config, with which prompt, and its turns."""
+
+    id: str
+    created_at: str
+    prompt: str
+    config_title: str
+    turns: int
+
+
+def find_conversations(path: Path, ids: Collection[str], *, words: str = "", limit: int = 50) -> list[Found]:
+    """Of these conversations those in which every one of the words occurs, the newest first. Raises `StoreError`."""
+    wanted = {"ids": json.dumps(list(ids)), "words": json.dumps(words.lower().split()), "limit": limit}
+    with open_read_only(path) as db, plain_words(path):
+        return [Found(**row) for row in db.query(FIND, wanted)]
