@@ -28,9 +28,10 @@ from align.configs import configured
 from align.jsonl import RowError, read_rows, write_rows
 from align.judged_candidates import judged_candidates
 from align.manifest import is_done, provenance, start_or_go_on, write_manifest
-from align.pairs import PairsRecipe, pairs, target, unreadable
+from align.pairs import PairsRecipe, target
 from align.recipe import STEPS, Recipe, load_recipe
 from align.responses import respond
+from align.selection import selected
 from align.tinyworld.candidates import candidates
 from align.tinyworld.documents import KINDS_OF_DOCUMENT, Writer
 from evaluation.benchmarks import load_benchmark
@@ -86,16 +87,10 @@ def main(argv: list[str] | None = None) -> int:
 def pair_file(options: argparse.Namespace) -> int:
     """Write the paper's pairs of a candidates file, and say how many, and what was left out and why. Returns the exit code."""
     recipe = PairsRecipe(**{field.name: getattr(options, field.name) for field in fields(PairsRecipe)})
-    rng = random.Random(recipe.seed)
     seen: Counter[str] = Counter()
 
     def found() -> Iterator[dict[str, Any]]:
-        for row in read_candidates(options.candidates):
-            made = list(pairs(row, recipe, rng))
-            seen["rows"] += 1
-            seen["rows without a pair"] += not made
-            seen["responses with unreadable labels"] += unreadable(row)
-            yield from made
+        yield from selected(lambda: read_candidates(options.candidates), recipe, seen)
         if not seen["rows"]:  # said before an empty file takes the place of an older one
             raise RowError(f"{options.candidates}: holds no rows; there is nothing to pair")
 
@@ -233,9 +228,9 @@ class Steps:
             return {"rows": write_rows(self.candidates, found), **+dropped}
 
     def do_pairs(self) -> dict[str, int]:
-        rng = random.Random(self.recipe.pairs.seed)
-        found = (pair for row in read_candidates(self.candidates) for pair in pairs(row, self.recipe.pairs, rng))
-        return {"pairs": write_rows(self.pairs, found)}
+        told: Counter[str] = Counter()
+        found = selected(lambda: read_candidates(self.candidates), self.recipe.pairs, told)
+        return {"pairs": write_rows(self.pairs, found), **+told}
 
     def do_sft(self) -> dict[str, int]:
         from align.sft import train_sft
@@ -278,9 +273,8 @@ def _parser() -> argparse.ArgumentParser:
     alone.add_argument("--candidates", type=Path, metavar="FILE.jsonl", help="labelled responses to prompts")
     alone.add_argument("--out", type=Path, metavar="FILE.jsonl", help="where the pairs go")
     for field in fields(PairsRecipe):
-        alone.add_argument(
-            f"--{field.name}", type=type(field.default), default=field.default, help="default: %(default)s"
-        )
+        kind = {"action": "store_true"} if isinstance(field.default, bool) else {"type": type(field.default)}
+        alone.add_argument(f"--{field.name}", default=field.default, help="default: %(default)s", **kind)
     return parser
 
 

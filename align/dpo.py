@@ -12,13 +12,37 @@ from pathlib import Path
 from typing import Any
 
 from align.sft import check_micro_batch, common_arguments, fitting, last_checkpoint
+from presets.yaml_file import FieldError
+
+LOSSES = (
+    "sigmoid",
+    "sigmoid_norm",
+    "hinge",
+    "ipo",
+    "exo_pair",
+    "nca_pair",
+    "robust",
+    "bco_pair",
+    "sppo_hard",
+    "aot",
+    "aot_unpaired",
+    "apo_zero",
+    "apo_down",
+    "discopop",
+)
+"""TRL's losses on pairs, by its own names. Its `sft` is left out: that is a step of its own here."""
 
 
 @dataclass(frozen=True)
 class DPORecipe:
-    """`beta` is DPO's (the paper's 0.1), not the error score's. `pairs` is how many are drawn for training, 0 for all."""
+    """`beta` is DPO's (the paper's 0.1), not the error score's. `pairs` is how many are drawn for training, 0 for all.
+
+    `loss` is one of TRL's (`DPOConfig.loss_type`): `sigmoid` is DPO, `sigmoid_norm` DPO on mean instead of summed
+    log-probabilities, so that a long response does not weigh more.
+    """
 
     beta: float = 0.1
+    loss: str = "sigmoid"
     learning_rate: float = 1e-4
     epochs: float = 1.0
     batch: int = 16
@@ -33,6 +57,8 @@ class DPORecipe:
 
     def __post_init__(self) -> None:
         check_micro_batch(self.batch, self.micro_batch)
+        if self.loss not in LOSSES:
+            raise FieldError("loss", f"is {self.loss!r}; it is one of {', '.join(LOSSES)}")
 
 
 def train_dpo(
@@ -52,7 +78,7 @@ def train_dpo(
     policy = PeftModel.from_pretrained(body, str(adapter), is_trainable=True)
     trainer = DPOTrainer(
         model=policy,
-        args=DPOConfig(**common_arguments(recipe, out), beta=recipe.beta),
+        args=DPOConfig(**common_arguments(recipe, out), beta=recipe.beta, loss_type=recipe.loss),
         train_dataset=fitting(rows, tokenizer, recipe.max_length, ("chosen", "rejected")),
         processing_class=tokenizer,
     )

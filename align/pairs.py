@@ -22,14 +22,24 @@ from presets.yaml_file import FieldError
 
 @dataclass(frozen=True)
 class PairsRecipe:
-    """Weights of the error score, all at least 0, and the seed of the draw within cells."""
+    """Weights of the error score, all at least 0, and the seed of every draw. The rest goes beyond the paper.
+
+    `cap` is the most pairs of one row, 0 for all; `balance` takes of each mode as many as of the rarest; `counterfactual`
+    adds pairs of pairs that two configs rank the other way round; `margin` writes how far apart the two errors are.
+    """
 
     alpha: float = 0.1
     beta: float = 3.0
     gamma: float = 1.0
     seed: int = 0
+    cap: int = 0
+    balance: bool = False
+    counterfactual: bool = False
+    margin: bool = False
 
     def __post_init__(self) -> None:
+        if self.cap < 0:
+            raise FieldError("cap", f"is {self.cap}; give the most pairs of one row, or 0 for all")
         for name in ("alpha", "beta", "gamma"):
             if getattr(self, name) < 0:
                 raise FieldError(name, f"is {getattr(self, name)}; a weight of the error score is at least 0")
@@ -42,10 +52,11 @@ class PairsRecipe:
 
 @dataclass(frozen=True)
 class Cell:
-    """Responses of one prompt that have the same risk categories and are equally addressed, with their error."""
+    """Responses of one prompt that have the same `content` (risk categories, and whether they address it), with their error."""
 
     texts: tuple[str, ...]
     error: float
+    content: tuple[frozenset[str], bool]
 
 
 def cells(row: Mapping[str, Any], recipe: PairsRecipe) -> list[Cell]:
@@ -56,8 +67,8 @@ def cells(row: Mapping[str, Any], recipe: PairsRecipe) -> list[Cell]:
             grouped[frozenset(response["categories"]), bool(response["addressed"])].append(response["text"])
     allowed = frozenset(row["allowed"])
     made = [
-        Cell(tuple(texts), round(recipe.error(categories, allowed, addressed), 6))
-        for (categories, addressed), texts in grouped.items()
+        Cell(tuple(texts), round(recipe.error(content[0], allowed, content[1]), 6), content)
+        for content, texts in grouped.items()
     ]
     return sorted(made, key=lambda cell: cell.error)
 
@@ -72,15 +83,24 @@ def pairs(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> It
     for better, worse in itertools.combinations(cells(row, recipe), 2):
         if better.error == worse.error or better.error >= recipe.beta:
             continue
-        yield {
-            "prompt": prompt_messages(row),
-            "chosen": [{"role": "assistant", "content": rng.choice(better.texts)}],
-            "rejected": [{"role": "assistant", "content": rng.choice(worse.texts)}],
-            "chosen_error": better.error,
-            "rejected_error": worse.error,
-            "mode": row.get("mode"),
-            "allowed": sorted(row["allowed"]),
-        }
+        yield pair(row, recipe, (better, rng.choice(better.texts)), (worse, rng.choice(worse.texts)))
+
+
+def pair(
+    row: Mapping[str, Any], recipe: PairsRecipe, chosen: tuple[Cell, str], rejected: tuple[Cell, str]
+) -> dict[str, Any]:
+    """A pair of a row's texts, each with the cell that it is of."""
+    (better, good), (worse, bad) = chosen, rejected
+    made = {
+        "prompt": prompt_messages(row),
+        "chosen": [{"role": "assistant", "content": good}],
+        "rejected": [{"role": "assistant", "content": bad}],
+        "chosen_error": better.error,
+        "rejected_error": worse.error,
+        "mode": row.get("mode"),
+        "allowed": sorted(row["allowed"]),
+    }
+    return made | {"margin": round(worse.error - better.error, 6)} if recipe.margin else made
 
 
 def target(row: Mapping[str, Any], recipe: PairsRecipe, rng: random.Random) -> dict[str, Any] | None:

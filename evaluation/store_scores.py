@@ -1,7 +1,7 @@
 """What a store adds up to: each arm's CoSA-Score, over all and by config, and how often people voted for it.
 
-Only complete responses count, of each arm the last attempt; of each session's votes on a turn the last. A conversation is a
-cluster: its turns are not independent.
+Only complete responses count, of each arm the last attempt. Votes on arms whose names were hidden and on named ones are told
+apart; of a session's votes of one kind on a turn the last counts. A conversation is a cluster: its turns are not independent.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluation.cosa_score import Score, clopper_pearson, score
 from evaluation.judged_rows import Collector
 from evaluation.schema import open_read_only, plain_words
+from evaluation.strengths import Ballot, Strength, strengths
 
 JUDGED = """
 SELECT r.arm_id, t.config_hash, t.conversation_id, j.rating, j.safe
@@ -24,9 +26,12 @@ JOIN judgements_current AS j ON j.response_id = r.id
 WHERE r.status = 'complete'
 ORDER BY r.position, t.created_at
 """
-VOTED = (
-    "SELECT v.outcome, v.best, v.presented, t.config_hash FROM votes_current AS v JOIN turns AS t ON t.id = v.turn_id"
-)
+VOTED = """
+SELECT v.outcome, v.best, v.presented, v.blind, t.config_hash, t.conversation_id
+FROM votes AS v JOIN turns AS t ON t.id = v.turn_id
+WHERE v.revision = (SELECT max(revision) FROM votes
+                    WHERE turn_id = v.turn_id AND session_id = v.session_id AND blind = v.blind)
+"""
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,30 @@ class Votes:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """Votes of one kind by arm id, and what they say of each arm's strength. `by_place`: of the votes for a best arm those
+    for the first that was shown, the second ..."""
+
+    votes: Mapping[str, Votes]
+    strengths: Mapping[str, Strength]
+    by_place: tuple[int, ...]
+    ties: int
+    all_bad: int
+    n: int
+
+
+@dataclass(frozen=True)
 class StoreScores:
-    """Scores and votes by arm id; `by_config` by (arm id, config hash). `configs` has the titles of what was used, by hash."""
+    """Scores by arm id; `by_config` by (arm id, config hash). `configs` has the titles of what was used, by hash.
+
+    `open_votes` were cast with the arms' names on show, `blind_votes` without.
+    """
 
     configs: Mapping[str, str]
     scores: Mapping[str, Score]
     by_config: Mapping[tuple[str, str], Score]
-    votes: Mapping[str, Votes]
-    ties: int
-    all_bad: int
-    n_votes: int
+    open_votes: Tally
+    blind_votes: Tally
 
 
 def read_store_scores(path: Path, *, configs: Collection[str] = (), seed: int = 0) -> StoreScores:
@@ -68,26 +87,45 @@ def read_store_scores(path: Path, *, configs: Collection[str] = (), seed: int = 
         )
         chosen = set(configs) or set(titles)
         judged = [row for row in db.execute(JUDGED) if row[1] in chosen]
-        voted = [row for row in db.execute(VOTED) if row[3] in chosen]
+        voted = [Voted(*row) for row in db.execute(VOTED)]
     arms: defaultdict[str, Collector] = defaultdict(Collector)
     cells: defaultdict[tuple[str, str], Collector] = defaultdict(Collector)
     for arm, config, conversation, rating, safe in judged:
         for collected in (arms[arm], cells[arm, config]):
             verdict = None if safe is None else bool(safe)
             collected.add(config=config, cluster=conversation, rating=rating, safe=verdict)
-    outcomes = Counter(outcome for outcome, *_ in voted)
+    voted = [vote for vote in voted if vote.config in chosen]
     return StoreScores(
         configs=titles,
         scores={arm: score(collected.rows(), seed=seed) for arm, collected in arms.items()},
         by_config={place: score(collected.rows(), seed=seed) for place, collected in cells.items()},
-        votes=_votes(voted),
-        ties=outcomes["tie"],
-        all_bad=outcomes["all_bad"],
-        n_votes=len(voted),
+        open_votes=_tally([vote for vote in voted if not vote.blind], seed),
+        blind_votes=_tally([vote for vote in voted if vote.blind], seed),
     )
 
 
-def _votes(voted: Sequence[tuple[str, str | None, str, str]]) -> dict[str, Votes]:
-    shown = Counter(arm for _, _, presented, _ in voted for arm in json.loads(presented))
-    best = Counter(chosen for _, chosen, *_ in voted if chosen is not None)
-    return {arm: Votes(best[arm], n) for arm, n in shown.items()}
+class Voted(NamedTuple):
+    """A row of `VOTED`."""
+
+    outcome: str
+    best: str | None
+    presented: str
+    blind: int
+    config: str
+    conversation: str
+
+
+def _tally(voted: Sequence[Voted], seed: int) -> Tally:
+    ballots = [Ballot(vote.conversation, tuple(json.loads(vote.presented)), vote.best) for vote in voted]
+    shown = Counter(arm for ballot in ballots for arm in ballot.arms)
+    best = Counter(ballot.best for ballot in ballots)
+    places = Counter(ballot.arms.index(ballot.best) for ballot in ballots if ballot.best is not None)
+    outcomes = Counter(vote.outcome for vote in voted)
+    return Tally(
+        votes={arm: Votes(best[arm], n) for arm, n in shown.items()},
+        strengths=strengths(ballots, seed=seed),
+        by_place=tuple(places[place] for place in range(max((len(ballot.arms) for ballot in ballots), default=0))),
+        ties=outcomes["tie"],
+        all_bad=outcomes["all_bad"],
+        n=len(voted),
+    )

@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from evaluation.cosa_score import Score
 from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
-from evaluation.store_scores import StoreScores, Votes
+from evaluation.store_scores import StoreScores, Tally, Votes
 from playground import wording
 from playground.grid import Count, findings, resistance
 from playground.session import Answer, Standing, Turn
@@ -278,43 +278,50 @@ def findings_on_attacks(turns: Sequence[Turn], arms: Sequence[Arm]) -> str:
 
 
 def _counted(heads: Sequence[str], rows: Sequence[tuple[Arm, Sequence[Count]]], note: str) -> str:
-    head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
     body = "".join(_cells(arm.title, [wording.count(each.hits, each.of) for each in counts]) for arm, counts in rows)
-    return (
-        f'<div class="scores"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f'<p class="caption">{escape(note)}</p></div>'
-    )
+    return _table(heads, body, note)
 
 
 def scores(standings: Sequence[Standing], titles: Mapping[str, str]) -> str:
     """The session's running CoSA-Score per arm, as a table."""
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in wording.SCORE_HEADS)
     rows = "".join(_score_row(standing, titles[standing.arm_id]) for standing in standings)
-    return (
-        f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="caption">{escape(wording.SCORES_NOTE)}</p></div>'
-    )
+    return _table(wording.SCORE_HEADS, rows, wording.SCORES_NOTE)
 
 
 def board(found: StoreScores, titles: Mapping[str, str]) -> str:
     """What a store adds up to: a row per arm, then every config under every arm."""
     if not any(score.n for score in found.scores.values()):
         return notice(wording.BOARD_EMPTY)
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in wording.BOARD_HEADS)
+    arms = [*(arm for arm in titles if arm in found.scores), *(arm for arm in found.scores if arm not in titles)]
+    rows = "".join(_cells(titles.get(arm, arm), _figures(found.scores[arm])) for arm in arms)
+    scored = _table(wording.SCORE_HEADS, rows, wording.BOARD_NOTE)
+    voted = "".join(
+        heading(title) + _tally(tally, arms, titles)
+        for title, tally in zip(wording.BOARD_VOTES, (found.blind_votes, found.open_votes), strict=True)
+        if tally.n
+    )
+    return f"{scored}{voted}{_by_config(found, arms, titles)}"
+
+
+def _tally(tally: Tally, arms: Sequence[str], titles: Mapping[str, str]) -> str:
     rows = ""
-    for arm, score in found.scores.items():
-        votes = found.votes.get(arm, Votes(0, 0))
-        voted = (str(votes.best), wording.share(votes.share) + wording.spread(*votes.interval))
-        rows += _cells(titles.get(arm, arm), (*_figures(score), *voted))
-    left = wording.votes_left(found.ties, found.all_bad, found.n_votes)
+    for arm in arms:
+        votes = tally.votes.get(arm, Votes(0, 0))
+        share = wording.share(votes.share) + wording.spread(*votes.interval)
+        rows += _cells(titles.get(arm, arm), (str(votes.best), share, wording.strength(tally.strengths.get(arm))))
+    left = wording.votes_left(tally.ties, tally.all_bad, tally.n)
+    return _table(wording.VOTE_HEADS, rows, f"{left} {wording.by_place(tally.by_place)} {wording.VOTE_NOTE}")
+
+
+def _table(heads: Sequence[str], rows: str, note: str) -> str:
+    head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
     return (
-        f'<div class="scores"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="caption">{escape(left)} {escape(wording.BOARD_NOTE)}</p></div>{_by_config(found, titles)}'
+        f'<div class="scores"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="caption">{escape(note)}</p></div>'
     )
 
 
-def _by_config(found: StoreScores, titles: Mapping[str, str]) -> str:
-    arms = list(found.scores)
+def _by_config(found: StoreScores, arms: Sequence[str], titles: Mapping[str, str]) -> str:
     used = dict.fromkeys(config for _, config in found.by_config)
     heads = "".join(f'<th scope="col">{escape(titles.get(arm, arm))}</th>' for arm in arms)
     rows = "".join(

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.response import Response
 from evaluation.serving import ServerStatus
+from evaluation.strengths import FEWEST, Strength
 from evaluation.vote import Vote
 from playground.session import Answer, Turn
 from presets.arm import Arm
@@ -118,20 +119,16 @@ EXPORT_AS = "Take the votes along as"
 EXPORT = "Make the file"
 DOWNLOAD = "Download"
 BOARD_EMPTY = "No judged answer is in the store yet. Ask something on the first tab."
-BOARD_HEADS = (
-    "Arm",
-    "CoSA-Score",
-    "95 % interval",
-    "helpful + safe",
-    "helpful + unsafe",
-    "judged",
-    "voted best",
-    "of the votes",
+BOARD_VOTES = ("Votes without names", "Votes on named arms")
+"""Cast before the names were shown, and after."""
+VOTE_HEADS = ("Arm", "voted best", "of the votes", "Bradley-Terry strength")
+VOTE_NOTE = (
+    "Intervals of shares are exact (Clopper-Pearson). A strength is in log-odds against the average arm: of two arms one is "
+    "preferred three times in four when it is 1.1 stronger."
 )
 BOARD_CELLS = "CoSA-Score by config"
 BOARD_NOTE = (
-    "Only complete answers count, the last attempt of each; intervals come from a bootstrap over conversations, those of "
-    "votes are exact (Clopper-Pearson)."
+    "Only complete answers count, the last attempt of each; intervals come from a bootstrap over conversations."
 )
 
 STATES = {
@@ -310,6 +307,18 @@ def spread(low: float | None, high: float | None) -> str:
 def votes_left(ties: int, all_bad: int, n: int) -> str:
     """How many of all votes were for no arm."""
     return f"{n} vote{'' if n == 1 else 's'}, of which {ties} tie{'' if ties == 1 else 's'} and {all_bad} for “{ALL_BAD.lower()}”."
+
+
+def strength(found: Strength | None) -> str:
+    """A Bradley-Terry strength with its interval; words where there are too few votes for one."""
+    if found is None:
+        return f"needs {FEWEST} votes"
+    return f"{signed(found.value)} ({signed(found.low)} to {signed(found.high)})"
+
+
+def by_place(counts: Sequence[int]) -> str:
+    """How the votes for a best arm fall on the places from left to right: a heavy place tells of its own pull."""
+    return f"By place, from the left: {', '.join(map(str, counts))}." if counts else ""
 
 
 def signed(value: float | None) -> str:

@@ -165,3 +165,84 @@ def test_options_that_do_not_go_together_are_refused(arguments, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert "--candidates goes with" in (said := capsys.readouterr().err) or "give --recipe" in said
+
+
+# Beyond the paper
+
+
+def written(tmp_path, rows, *options):
+    """What the command writes of these candidates."""
+    (tmp_path / "candidates.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    out = tmp_path / "pairs.jsonl"
+    assert main(["pairs", "--candidates", str(tmp_path / "candidates.jsonl"), "--out", str(out), *options]) == 0
+    return [json.loads(line) for line in out.read_text().splitlines()]
+
+
+def said(made):
+    return made["chosen"][0]["content"], made["rejected"][0]["content"]
+
+
+def flipped(prompt="p", **more):
+    """One prompt under a config that allows gambling and one that does not, with the same responses."""
+    responses = [("full", {"gambling"}, True), ("no", set(), False), ("both", {"gambling", "alcohol"}, True)]
+    return [row(allowed, *responses, **{"prompt": prompt, **more}) for allowed in ({"gambling"}, set())]
+
+
+def test_a_counterfactual_pair_is_preferred_the_other_way_round_under_the_other_config(tmp_path):
+    rows = [*flipped(), *flipped("q")]
+    paper = written(tmp_path, rows)
+    more = written(tmp_path, rows, "--counterfactual")
+    assert [each for each in more if "kind" not in each] == paper
+    added = [each for each in more if each.get("kind") == "counterfactual"]
+    assert [(each["allowed"], said(each)) for each in added] == 2 * [
+        (["gambling"], ("full", "no")),
+        ([], ("no", "full")),
+    ]
+    assert all(each["chosen_error"] < min(each["rejected_error"], 3) for each in added)
+
+
+def test_without_a_text_that_both_configs_have_there_is_no_counterfactual_pair(tmp_path):
+    one, other = flipped()
+    other["responses"][0]["text"] = "full, in other words"
+    assert not [each for each in written(tmp_path, [one, other], "--counterfactual") if "kind" in each]
+
+
+def test_a_prompt_after_other_turns_is_another_prompt(tmp_path):
+    one, other = flipped()
+    other["history"] = [{"role": "user", "content": "before"}]
+    assert not [each for each in written(tmp_path, [one, other], "--counterfactual") if "kind" in each]
+
+
+def test_a_cap_draws_so_many_of_a_rows_pairs(tmp_path, capsys):
+    rows = [row({"x"}, ("full", {"x"}, True), ("no", set(), False), ("bad", {"y"}, True)) for _ in range(60)]
+    made = written(tmp_path, rows, "--cap", "1")
+    assert len(made) == 60
+    assert {said(each) for each in made} == {("full", "no"), ("full", "bad"), ("no", "bad")}
+    assert "left out: 120 pairs over the cap" in capsys.readouterr().out
+
+
+def test_balanced_modes_have_as_many_pairs_as_the_rarest_and_keep_their_order(tmp_path, capsys):
+    rows = [
+        row({"x"}, (f"full {n}", {"x"}, True), ("no", set(), False), mode="rare" if n % 10 == 0 else "common")
+        for n in range(200)
+    ]
+    made = written(tmp_path, rows, "--balance")
+    assert [each["mode"] for each in made].count("rare") == 20
+    assert [each["mode"] for each in made].count("common") == 20
+    places = [int(said(each)[0].split()[1]) for each in made]
+    assert places == sorted(places)
+    assert max(place for place in places if place % 10) > 100, "drawn from the whole file, not from its beginning"
+    assert "left out: 160 pairs of modes that have more" in capsys.readouterr().out
+
+
+def test_the_margin_is_how_far_apart_the_errors_are(tmp_path):
+    made = written(tmp_path, flipped(), "--margin")
+    assert made
+    assert all(each["margin"] == pytest.approx(each["rejected_error"] - each["chosen_error"]) for each in made)
+
+
+@pytest.mark.parametrize(("option", "words"), [(["--cap", "-1"], "cap"), (["--beta", "-1"], "beta")])
+def test_an_option_that_cannot_be_names_itself(tmp_path, capsys, option, words):
+    (tmp_path / "c.jsonl").write_text(json.dumps(flipped()[0]) + "\n")
+    assert main(["pairs", "--candidates", str(tmp_path / "c.jsonl"), "--out", str(tmp_path / "o"), *option]) == 2
+    assert words in capsys.readouterr().err

@@ -15,6 +15,7 @@ from evaluation.response import Response
 from evaluation.schema import StoreError
 from evaluation.store import Store
 from evaluation.store_scores import Votes, read_store_scores
+from evaluation.vote import Vote
 from playground import markup, wording
 from playground.page import build_page
 from tests.stage import CHROMIUM, CHROMIUM_ARGS, answers, launched, require_chromium, stage
@@ -44,16 +45,35 @@ def test_scores_and_votes_are_those_of_the_rows(path):
         "cosalign": pytest.approx((1 + 0.8) / 2),
     }
     assert (found.scores["cosalign"].n, found.scores["cosalign"].n_unscored) == (2, 1)
-    assert found.votes == {"base": Votes(0, 3), "ica": Votes(0, 3), "cosalign": Votes(1, 3)}
-    assert found.votes["cosalign"].interval[0] == pytest.approx(0.0084, abs=0.0001), "Clopper-Pearson of 1 in 3"
-    assert (found.ties, found.all_bad, found.n_votes) == (1, 1, 3)
+    voted = found.open_votes
+    assert voted.votes == {"base": Votes(0, 3), "ica": Votes(0, 3), "cosalign": Votes(1, 3)}
+    assert voted.votes["cosalign"].interval[0] == pytest.approx(0.0084, abs=0.0001), "Clopper-Pearson of 1 in 3"
+    assert (voted.ties, voted.all_bad, voted.n, voted.by_place, voted.strengths) == (1, 1, 3, (0, 0, 1), {})
+    assert found.blind_votes.n == 0
     assert found.by_config["ica", CONFIG.content_hash] == found.scores["ica"]
     assert found.configs == {CONFIG.content_hash: CONFIG.title}
 
 
+def test_a_vote_after_the_reveal_counts_apart_from_the_blind_one(tmp_path):
+    with Store(tmp_path / "scores.db") as store:
+        turn, order = judged_turn(store, (0, 2, 5)), ("cosalign", "base", "ica")
+        for name, best, blind in (("v1", "ica", True), ("v2", "base", True), ("v3", "cosalign", False)):
+            store.save_vote(Vote(name, turn.id, "s", "best", best, order, blind=blind))
+    found = read_store_scores(tmp_path / "scores.db")
+    assert (found.blind_votes.n, found.blind_votes.votes["base"], found.blind_votes.by_place) == (
+        1,
+        Votes(1, 1),
+        (0, 1, 0),
+    )
+    assert (found.open_votes.n, found.open_votes.votes["cosalign"]) == (1, Votes(1, 1))
+    told = markup.board(found, TITLES)
+    assert wording.BOARD_VOTES[0] in told
+    assert "By place, from the left: 0, 1, 0." in told
+
+
 def test_only_the_chosen_configs_count(path):
     assert read_store_scores(path, configs=["0" * 64]).scores == {}
-    assert read_store_scores(path, configs=[CONFIG.content_hash]).n_votes == 3
+    assert read_store_scores(path, configs=[CONFIG.content_hash]).open_votes.n == 3
 
 
 def test_an_earlier_attempt_and_a_broken_off_answer_do_not_count(tmp_path):
