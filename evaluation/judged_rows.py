@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -79,6 +79,29 @@ class JudgedRows:
             self.safe[chosen],
             self.refused[chosen],
         )
+
+
+def judged_rows(
+    configs: Sequence[str], clusters: Sequence[str], ratings: Sequence[int | None], safe: Sequence[int | None]
+) -> JudgedRows:
+    """Columns of as many rows as each of these has entries; None stands for what a verdict lacks."""
+    names, config = _numbered(configs)
+    unknown = np.full(len(config), UNKNOWN, dtype=np.int64)
+    return JudgedRows(
+        configs=names,
+        config=config,
+        cluster=_numbered(clusters)[1],
+        situation=unknown,
+        rating=np.array([UNKNOWN if rating is None else rating for rating in ratings], dtype=np.int64),
+        safe=np.array([UNKNOWN if verdict is None else verdict for verdict in safe], dtype=np.int64),
+        refused=unknown,
+    )
+
+
+def _numbered(names: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The distinct names in the order in which they first occur, and each entry's number among them."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return tuple(numbers), np.array([numbers[name] for name in names], dtype=np.int64)
 
 
 class Collector:

@@ -7,14 +7,16 @@ apart; of a session's votes of one kind on a turn the last counts. A conversatio
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from evaluation.cosa_score import Score, clopper_pearson, score
-from evaluation.judged_rows import Collector
+from evaluation.judged_rows import judged_rows
 from evaluation.schema import open_read_only, plain_words
 from evaluation.strengths import Ballot, Strength, strengths
 
@@ -87,18 +89,19 @@ def read_store_scores(path: Path, *, configs: Collection[str] = (), seed: int = 
         )
         chosen = set(configs) or set(titles)
         judged = [row for row in db.execute(JUDGED) if row[1] in chosen]
-        voted = [Voted(*row) for row in db.execute(VOTED)]
-    arms: defaultdict[str, Collector] = defaultdict(Collector)
-    cells: defaultdict[tuple[str, str], Collector] = defaultdict(Collector)
-    for arm, config, conversation, rating, safe in judged:
-        for collected in (arms[arm], cells[arm, config]):
-            verdict = None if safe is None else bool(safe)
-            collected.add(config=config, cluster=conversation, rating=rating, safe=verdict)
-    voted = [vote for vote in voted if vote.config in chosen]
+        voted = [vote for row in db.execute(VOTED) if (vote := Voted(*row)).config in chosen]
+    arms, used, conversations, ratings, safe = zip(*judged, strict=True) if judged else ((),) * 5
+    rows = judged_rows(used, conversations, ratings, safe)
+    by_arm = {arm: rows.where(np.array([each == arm for each in arms])) for arm in dict.fromkeys(arms)}
     return StoreScores(
         configs=titles,
-        scores={arm: score(collected.rows(), seed=seed) for arm, collected in arms.items()},
-        by_config={place: score(collected.rows(), seed=seed) for place, collected in cells.items()},
+        scores={arm: score(part, seed=seed) for arm, part in by_arm.items()},
+        by_config={
+            (arm, config): score(found, seed=seed)
+            for arm, part in by_arm.items()
+            for number, config in enumerate(rows.configs)
+            if len(found := part.where(part.config == number))
+        },
         open_votes=_tally([vote for vote in voted if not vote.blind], seed),
         blind_votes=_tally([vote for vote in voted if vote.blind], seed),
     )
@@ -116,7 +119,8 @@ class Voted(NamedTuple):
 
 
 def _tally(voted: Sequence[Voted], seed: int) -> Tally:
-    ballots = [Ballot(vote.conversation, tuple(json.loads(vote.presented)), vote.best) for vote in voted]
+    orders = {presented: tuple(json.loads(presented)) for presented in {vote.presented for vote in voted}}
+    ballots = [Ballot(vote.conversation, orders[vote.presented], vote.best) for vote in voted]
     shown = Counter(arm for ballot in ballots for arm in ballot.arms)
     best = Counter(ballot.best for ballot in ballots)
     places = Counter(ballot.arms.index(ballot.best) for ballot in ballots if ballot.best is not None)

@@ -7,8 +7,8 @@ arm stands beside them; so votes on different sets of arms add up. The fit is ch
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import choix
@@ -60,20 +60,27 @@ def strengths(ballots: Sequence[Ballot], *, seed: int = 0) -> dict[str, Strength
 
 
 def _kinds(ballots: Sequence[Ballot], arms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct tables of wins that conversations have, flat, and how many conversations have each.
+    """The tables of wins of conversations, flat, one for each set of votes that occurs, and how many conversations have it.
 
-    Conversations with equal tables are interchangeable, so that 100,000 of them are drawn as quickly as a few.
+    Conversations with equal votes are interchangeable, so that 100,000 of them are drawn as quickly as a few.
     """
-    place = {arm: index for index, arm in enumerate(arms)}
-    tables: dict[str, np.ndarray] = {}
+    cast: defaultdict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
     for ballot in ballots:
-        table = tables.setdefault(ballot.cluster, np.zeros((len(arms), len(arms))))
-        for one, other in itertools.combinations(ballot.arms, 2):
-            share = 0.5 if ballot.best not in (one, other) else float(ballot.best == one)
+        cast[ballot.cluster].append((ballot.arms, ballot.best or ""))
+    found = Counter(tuple(sorted(votes)) for votes in cast.values())
+    return np.array([_table(votes, arms).ravel() for votes in found]), np.array(list(found.values()))
+
+
+def _table(votes: Iterable[tuple[tuple[str, ...], str]], arms: Sequence[str]) -> np.ndarray:
+    """How often each arm (a row) beats each other one (a column)."""
+    place = {arm: index for index, arm in enumerate(arms)}
+    table = np.zeros((len(arms), len(arms)))
+    for shown, best in votes:
+        for one, other in itertools.combinations(shown, 2):
+            share = 0.5 if best not in (one, other) else float(best == one)
             table[place[one], place[other]] += share
             table[place[other], place[one]] += 1 - share
-    found = Counter(table.tobytes() for table in tables.values())
-    return np.array([np.frombuffer(table) for table in found]), np.array(list(found.values()))
+    return table
 
 
 def _fit(wins: np.ndarray) -> np.ndarray:
