@@ -250,7 +250,7 @@ def open_database(path: Path) -> Database:
     with plain_words(path):
         if _has_content(path):
             with open_read_only(path) as db:
-                _require_known_schema(db, path)
+                require_known_schema(db, path)
         db = Database(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False), execute_plugins=False)
         try:
             _prepare(db, path)
@@ -326,7 +326,8 @@ def _has_content(path: Path) -> bool:
     return bool(head)
 
 
-def _require_known_schema(db: Database, path: Path) -> None:
+def require_known_schema(db: Database, path: Path) -> None:
+    """Raise `StoreError` for a schema that is newer than this code or another program's. An empty database passes."""
     known = [step.__name__ for step in STEPS]
     applied = [step.name for step in migrations().applied(db)]
     if unknown := [name for name in applied if name not in known]:
@@ -346,7 +347,7 @@ def _prepare(db: Database, path: Path) -> None:
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute("PRAGMA foreign_keys=ON")
     with immediate(db):  # of two processes that open a new file at once, one migrates and the other waits
-        _require_known_schema(db, path)
+        require_known_schema(db, path)
         migrations().apply(db)
 
 

@@ -1,4 +1,4 @@
-"""The commands of `python -m evaluation.store`: check a store's file, and take its data along."""
+"""The commands of `python -m evaluation.store`: look after a store's file, and take its data along."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from evaluation.export import FORMATS, Filters, export
 from evaluation.schema import StoreError, check
+from evaluation.store_backup import backup, restore, vacuum
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exporting.add_argument(
         "--with-personal", action="store_true", help="who voted, and the reasons that they wrote, too"
     )
-    for command in (checking, exporting):
+    copying = commands.add_parser("backup", help="copy the store, whole, while it is in use")
+    copying.set_defaults(run=backup_command)
+    copying.add_argument("--out", required=True, type=Path, help="the copy")
+    copying.add_argument("--force", action="store_true", help="replace a copy that is there")
+    restoring = commands.add_parser("restore", help="put a backup in the store's place; what stood there is kept")
+    restoring.set_defaults(run=restore_command)
+    restoring.add_argument("--from", dest="source", required=True, type=Path, help="the backup")
+    vacuuming = commands.add_parser("vacuum", help="give back the space that nothing uses")
+    vacuuming.set_defaults(run=vacuum_command)
+    for command in (checking, exporting, copying, restoring, vacuuming):
         command.add_argument("--db", type=Path, default=os.environ.get("COSA_DB"), help="the file (default: $COSA_DB)")
     options = parser.parse_args(arguments)
     if options.db is None:
@@ -60,4 +70,25 @@ def export_command(options: argparse.Namespace) -> int:
     print(f"{options.out}: {found.rows} rows")
     for reason, count in sorted(found.left_out.items()):
         print(f"left out: {count} {reason}")
+    return 0
+
+
+def backup_command(options: argparse.Namespace) -> int:
+    """Copy the store; 0 when the copy is whole."""
+    backup(options.db, options.out, force=options.force)
+    print(f"{options.out}: a whole copy of {options.db}, {options.out.stat().st_size:,} bytes")
+    return 0
+
+
+def restore_command(options: argparse.Namespace) -> int:
+    """Put a backup in the store's place, and say where what stood there is; 0 when that is done."""
+    kept = restore(options.source, options.db)
+    print(f"{options.db}: is {options.source} now" + (f"; what stood there is {kept}" if kept else ""))
+    return 0
+
+
+def vacuum_command(options: argparse.Namespace) -> int:
+    """Print the file's size before and after; 0 when that is done."""
+    before, after = vacuum(options.db)
+    print(f"{options.db}: {before:,} bytes before, {after:,} after")
     return 0
