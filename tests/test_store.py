@@ -679,6 +679,34 @@ def test_votes_are_append_only_for_every_program(store: Store, path: Path, sql: 
     assert store.turns(turn.conversation_id)[0].votes == (vote_on(turn),)
 
 
+def test_a_full_disk_is_told_and_what_was_stored_stays(store: Store, path: Path) -> None:
+    """SQLite's own limit on a file's pages makes the very error that a full disk makes."""
+    turn = begin(store)
+    finish_all(store, turn)
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count={pages}")
+
+    def fill() -> None:
+        for _ in range(200):
+            begin(store)
+
+    with pytest.raises(StoreError, match="the disk is full; free some space"):
+        fill()
+    assert [answer.status for answer in store.turns(turn.conversation_id)[0].responses] == ["complete"] * len(ARMS)
+    store._db.execute("PRAGMA max_page_count=1000000")
+    assert store.save_vote(vote_on(turn)), "with space again it goes on"
+
+
+def test_a_database_that_stays_locked_is_told_and_works_again_afterwards(store: Store, path: Path) -> None:
+    store._db.execute("PRAGMA busy_timeout=200")
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="another process has been writing"):
+            begin(store)
+        other.rollback()
+    assert begin(store).id
+
+
 # What comes out
 
 
