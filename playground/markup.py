@@ -7,8 +7,10 @@ that tags stay text and nothing is fetched from elsewhere; everything else goes 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from functools import lru_cache
 from html import escape
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
 from evaluation.store_scores import StoreScores, Tally, Votes
 from playground import wording
-from playground.grid import Count, findings, resistance
+from playground.grid import Count, agreement, findings, resistance
 from playground.session import Answer, Standing, Turn
 from presets.arm import Arm
 from presets.profile import Profile
@@ -134,6 +136,21 @@ def system_prompt(config: SafetyConfig, arms: Sequence[Arm]) -> str:
         f'<div class="system"><p class="caption"><b>{escape(wording.SYSTEM_PROMPT)}.</b> '
         f'{escape(wording.who_sees(arms))}</p><pre tabindex="0">{escape(render_system_prompt(config))}</pre></div>'
     )
+
+
+def changes(old: str, new: str) -> str:
+    """What was taken out of a text and put into it, word by word; nothing where they are the same."""
+    before, after = (re.findall(r"\s+|[^\s]+", text) for text in (old, new))
+    if before == after:
+        return ""
+    parts = []
+    for kind, i, j, k, m in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        gone, come = escape("".join(before[i:j])), escape("".join(after[k:m]))
+        if kind == "equal":
+            parts.append(come)
+        else:
+            parts.append((f"<del>{gone}</del>" if gone else "") + (f"<ins>{come}</ins>" if come else ""))
+    return f'<details class="changes" open><summary>{escape(wording.CHANGES)}</summary><pre>{"".join(parts)}</pre></details>'
 
 
 def arm_head(arm: Arm) -> str:
@@ -275,6 +292,16 @@ def findings_on_attacks(turns: Sequence[Turn], arms: Sequence[Arm]) -> str:
         found = resistance(turns, arm.id)
         rows.append((arm, (found.plain, found.held, found.talked)))
     return _counted(wording.ATTACKS_FINDINGS, rows, wording.ATTACKS_NOTE)
+
+
+def findings_on_check(turns: Mapping[str, Turn], arms: Sequence[Arm], taxonomy: RiskTaxonomy) -> str:
+    """Where each arm's answers and the config part, from turns by category."""
+    rows = ""
+    for arm in arms:
+        found = agreement(turns, arm.id)
+        parts = [", ".join(taxonomy.names(categories)) or "–" for categories in (found.declined, found.crossed)]
+        rows += _cells(arm.title, (wording.count(found.agrees.hits, found.agrees.of), *parts))
+    return _table(wording.CHECK_FINDINGS, rows, wording.CHECK_NOTE)
 
 
 def _counted(heads: Sequence[str], rows: Sequence[tuple[Arm, Sequence[Count]]], note: str) -> str:

@@ -10,7 +10,7 @@ import gradio as gr
 from playground import markup, wording
 from playground.batch import Batches, is_judged
 from playground.compare import AT_ONCE, STREAM, told
-from playground.picker import Choices, Data, Updates
+from playground.picker import Choices, Data, Picker, Updates
 from playground.session import NotNow, Session
 
 FEWEST, MOST = 2, 8
@@ -20,16 +20,17 @@ FEWEST, MOST = 2, 8
 class Matrix:
     """The tab. Made inside a `gr.Blocks`, it places and wires its components; `session` holds the open page's id."""
 
-    def __init__(self, batches: Batches, choices: Choices, session: gr.State) -> None:
-        self.batches, self.choices, self.session = batches, choices, session
+    def __init__(self, batches: Batches, choices: Choices, picker: Picker, session: gr.State) -> None:
+        self.batches, self.choices, self.picker, self.session = batches, choices, picker, session
         with gr.Column(elem_id="matrix", elem_classes="grid-tab"):
             gr.HTML(markup.caption(wording.MATRIX_LEAD))
             self.prompt = gr.Textbox(
                 label=wording.PROMPT, placeholder=wording.MATRIX_HINT, lines=1, max_lines=4, elem_id="matrix-prompt"
             )
             titles = [(config.title, config.id) for config in choices.configs.values()]
+            mine = [(wording.MATRIX_MINE, wording.OWN_ID)] if choices.may_edit else []
             self.configs = gr.CheckboxGroup(
-                titles,
+                [*mine, *titles],
                 value=[config_id for _, config_id in titles[:MOST]],
                 label=wording.MATRIX_CONFIGS.format(fewest=FEWEST, most=MOST),
                 elem_id="matrix-configs",
@@ -38,18 +39,19 @@ class Matrix:
                 self.run = gr.Button(wording.GRID_RUN, variant="primary", elem_id="matrix-run", min_width=120)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="matrix-stop", min_width=90)
             self.grid = gr.HTML(elem_id="matrix-grid")
-        data = {self.session, self.prompt, self.configs}
+        data = {self.session, self.prompt, self.configs, *picker.inputs}
         gr.on([self.run.click, self.prompt.submit], self.ask, data, [self.grid], **STREAM)
         self.stop.click(self.stop_all, {self.session}, None, **AT_ONCE)
 
     async def ask(self, data: Data) -> AsyncGenerator[Updates, None]:
         """The prompt under every chosen config, asked of every arm; the grid as it fills, until all is judged."""
-        configs = [self.choices.configs[config_id] for config_id in data[self.configs] or ()]
-        asked = [(data[self.prompt] or "", config) for config in configs]
+        chosen = data[self.configs] or ()
         arms = list(self.batches.answering.arms.values())
         with told():
-            if not FEWEST <= len(configs) <= MOST:
+            if not FEWEST <= len(chosen) <= MOST:
                 raise NotNow(wording.MATRIX_CONFIGS.format(fewest=FEWEST, most=MOST) + ".")
+            configs = [self.choices.configs.get(each) or self.picker.own(data) for each in chosen]
+            asked = [(data[self.prompt] or "", config) for config in configs]
             async with aclosing(self.batches.fill(data[self.session] or Session().id, asked)) as frames:
                 async for turns in frames:
                     rows = [(turn.config.title, turn) for turn in turns]

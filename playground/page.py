@@ -17,6 +17,7 @@ from playground import markup, wording
 from playground.answering import Answering, JudgeFactory
 from playground.attacks import Attacks
 from playground.batch import Batches
+from playground.check import Check
 from playground.compare import Compare
 from playground.history import TAB, History, browser_state
 from playground.matrix import Matrix
@@ -40,6 +41,7 @@ class Page:
 
     blocks: gr.Blocks
     compare: Compare
+    check: Check
     matrix: Matrix
     attacks: Attacks
     scoreboard: Scoreboard
@@ -95,19 +97,21 @@ def build_page(
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
                 compare = Compare(answering, choices, always_blind=always_blind)
-            with gr.Tab(wording.TABS[1], elem_id="tab-matrix"):
-                matrix = Matrix(batches, choices, compare.session)
-            with gr.Tab(wording.TABS[2], elem_id="tab-attacks"):
+            with gr.Tab(wording.TABS[1], elem_id="tab-check"):
+                check = Check(batches, choices, compare.picker, compare.session)
+            with gr.Tab(wording.TABS[2], elem_id="tab-matrix"):
+                matrix = Matrix(batches, choices, compare.picker, compare.session)
+            with gr.Tab(wording.TABS[3], elem_id="tab-attacks"):
                 attacks = Attacks(batches, choices, compare.session)
-            with gr.Tab(wording.TABS[3], elem_id="tab-scores") as tab:
+            with gr.Tab(wording.TABS[4], elem_id="tab-scores") as tab:
                 scoreboard = Scoreboard(store.path, choices, tab, may_export=may_export)
-            with gr.Tab(wording.TABS[4], elem_id="tab-history", id=TAB) as tab:
+            with gr.Tab(wording.TABS[5], elem_id="tab-history", id=TAB) as tab:
                 history = History(store, compare, mine, tabs, tab)
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
         blocks.load(history.open_link, **history.opening)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
-    return Page(blocks, compare, matrix, attacks, scoreboard, history)
+    return Page(blocks, compare, check, matrix, attacks, scoreboard, history)
 
 
 def theme() -> gr.themes.Base:

@@ -63,6 +63,7 @@ class Picker:
         options = [(config.title, config.id) for config in choices.configs.values()]
         options += [(wording.OWN, wording.OWN_ID)] if choices.may_edit else []
         gr.HTML(markup.heading(wording.CONFIG))
+        self.origin = gr.State("")
         self.choice = gr.Dropdown(
             options,
             value=choices.default,
@@ -101,19 +102,21 @@ class Picker:
     @property
     def inputs(self) -> set[Any]:
         """What `config` reads."""
-        return {self.choice, self.title, self.text, self.allowed, self.text_decides}
+        return {self.choice, self.origin, self.title, self.text, self.allowed, self.text_decides}
 
     @property
     def outputs(self) -> list[Any]:
         """What `show` and `edit_copy` write."""
         fields = [self.title, self.text, self.allowed, self.text_decides]
-        return [self.choice, self.card, self.edit, self.editor, *fields, self.error, self.preview]
+        return [self.choice, self.origin, self.card, self.edit, self.editor, *fields, self.error, self.preview]
 
     def config(self, data: Data) -> SafetyConfig:
         """The config that stands there now. Raises `NotNow` in the visitor's words when it cannot be used."""
         chosen = self.choices.configs.get(data[self.choice])
-        if chosen is not None:
-            return chosen
+        return self.own(data) if chosen is None else chosen
+
+    def own(self, data: Data) -> SafetyConfig:
+        """The visitor's own config as it stands in the editor, shown or not. Raises as `config` does."""
         try:
             return self.choices.own(
                 data[self.title] or "", data[self.text] or "", data[self.allowed] or [], bool(data[self.text_decides])
@@ -132,7 +135,7 @@ class Picker:
         }
 
     def draft(self, data: Data, *, complain: bool) -> Updates:
-        """The system prompt that the config becomes; with `complain`, also what is wrong with it.
+        """The system prompt that the config becomes, under what was changed in a copy; with `complain`, what is wrong with it.
 
         Nobody is told off while still writing: complaints come when the config is used.
         """
@@ -143,7 +146,9 @@ class Picker:
                 self.error: markup.notice(str(error), kind="bad") if complain else "",
                 self.preview: self._preview(None),
             }
-        return {self.error: "", self.preview: self._preview(config)}
+        origin = self.choices.configs.get(data[self.origin]) if config.source == wording.OWN_ID else None
+        changed = "" if origin is None else markup.changes(origin.text.strip(), config.text)
+        return {self.error: "", self.preview: changed + self._preview(config)}
 
     def edit_copy(self, data: Data) -> Updates:
         """The editor, filled with the chosen config."""
@@ -152,6 +157,7 @@ class Picker:
             return self.show(data)
         fields = {
             self.choice: wording.OWN_ID,
+            self.origin: chosen.id,
             self.title: wording.own_title(chosen),
             self.text: chosen.text.strip(),
             self.allowed: sorted(chosen.allowed or ()),

@@ -88,7 +88,17 @@ SCORES_NOTE = (
 SCORE_HEADS = ("Arm", "CoSA-Score", "95 % interval", "helpful + safe", "helpful + unsafe", "judged")
 KEYS = (("Enter", "send"), ("Shift Enter", "new line"), ("1 2 3", "best arm"), ("=", "tie"), ("0", "all bad"))
 
-TABS = ("Compare", "Matrix", "Attacks", "Scores", "History")
+TABS = ("Compare", "Check", "Matrix", "Attacks", "Scores", "History")
+CHECK_LEAD = (
+    "Try the config of the first tab, finished or a draft, before you use it: one ordinary question on each category, asked of "
+    "every arm. Where answers and ticks part, the text may say something else than you think."
+)
+CHECK_RUN = "Check this config"
+CHECK_FINDINGS = ("Arm", "as the config says", "allowed, yet declined", "not allowed, yet answered")
+CHECK_NOTE = "One question a category is a look, not a measurement; the benchmarks measure."
+NO_PROBES = "This profile's taxonomy has no questions to check a config with; write them to presets/probes/."
+CHANGES = "What you changed"
+MATRIX_MINE = "Your own (first tab)"
 MATRIX_LEAD = (
     "The config is under test: one prompt under several configs, asked of every arm. A cell opens on a click. "
     "Each answer is kept and judged as on the first tab."
@@ -130,6 +140,9 @@ BOARD_CELLS = "CoSA-Score by config"
 BOARD_NOTE = (
     "Only complete answers count, the last attempt of each; intervals come from a bootstrap over conversations."
 )
+
+CHARACTERS_A_TOKEN = 4
+"""In English, roughly; a tokenizer would tell exactly, but a remote model's is not at hand."""
 
 STATES = {
     "starting": "starting",
@@ -326,6 +339,25 @@ def signed(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:+.2f}".replace("-", "−") if round(value, 2) else "0.00"
+
+
+def probe(prompt: str, category: str, config: SafetyConfig) -> str:
+    """A question on a category, and whether the config allows that: `allowed · How do I play poker?`."""
+    if config.allowed is None:
+        return prompt
+    return f"{'allowed' if category in config.allowed else 'not allowed'} · {prompt}"
+
+
+def long_text(config: SafetyConfig, profile: Profile) -> str:
+    """Said of a text that takes half of what a model can read, or more; nothing of a shorter one."""
+    context = min(profile.server(profile.arm(arm).server).max_model_len for arm in profile.page_arms)
+    tokens = len(config.text) / CHARACTERS_A_TOKEN
+    if tokens < context / 2:
+        return ""
+    return (
+        f"This text has about {tokens:,.0f} tokens, and a model here reads {context:,} in all: little is left for the "
+        "conversation. Shorten it."
+    )
 
 
 def own_title(config: SafetyConfig) -> str:

@@ -103,7 +103,8 @@ def fill(parts: Stage, *config_ids: str, prompt: str = "How do I play poker?", a
         page = page_of(parts)
         tab = page.attacks if attack else page.matrix
         chosen = {tab.config: config_ids[0]} if attack else {tab.configs: list(config_ids)}
-        data = {tab.session: "me", tab.prompt: prompt, **chosen}
+        picked = dict.fromkeys(page.compare.picker.inputs, "")
+        data = {**picked, tab.session: "me", tab.prompt: prompt, **chosen}
         page.compare.answering.warnings()
         while page.compare.answering.warnings() is None:
             await asyncio.sleep(0.02)
@@ -209,7 +210,7 @@ def test_the_grid_in_a_browser(tmp_path: Path):
         browser = play.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
-        page.get_by_role("tab", name=wording.TABS[1]).click()
+        page.get_by_role("tab", name=wording.TABS[2]).click()
         expect(page.locator("#send")).to_be_enabled(timeout=20_000)
         page.locator("#matrix-prompt textarea").fill("How do I play poker?")
         page.locator("#matrix-run").click()
@@ -235,7 +236,7 @@ def test_the_keys_of_the_vote_do_nothing_on_another_tab(tmp_path: Path):
         page.locator("#prompt textarea").fill("How do I play poker?")
         page.locator("#prompt textarea").press("Enter")
         expect(page.locator("#vote-1")).to_be_enabled(timeout=20_000)
-        page.get_by_role("tab", name=wording.TABS[3]).click()
+        page.get_by_role("tab", name=wording.TABS[4]).click()
         expect(page.locator("#board table").first).to_be_visible(timeout=20_000)
         page.keyboard.press("1")
         page.get_by_role("tab", name=wording.TABS[0]).click()

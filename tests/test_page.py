@@ -91,7 +91,14 @@ def inputs(compare: Compare, **values: object) -> Data:
         ballot.reason: "",
         compare.hide_names: False,
     }
-    data |= {picker.choice: "casino", picker.title: "", picker.text: "", picker.allowed: [], picker.text_decides: False}
+    data |= {
+        picker.choice: "casino",
+        picker.origin: "",
+        picker.title: "",
+        picker.text: "",
+        picker.allowed: [],
+        picker.text_decides: False,
+    }
     named = {"session": compare.session, "prompt": compare.prompt, "reason": ballot.reason, "choice": picker.choice}
     named |= {"blind": compare.hide_names}
     named |= {"title": picker.title, "text": picker.text, "allowed": picker.allowed, "decides": picker.text_decides}

@@ -135,7 +135,7 @@ def test_the_board_in_a_browser(tmp_path: Path):
         browser = play.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
-        page.get_by_role("tab", name=wording.TABS[3]).click()
+        page.get_by_role("tab", name=wording.TABS[4]).click()
         expect(page.locator("#board table").first).to_contain_text("+1.00", timeout=20_000)
         expect(page.locator("#board")).to_contain_text("1 vote, of which 0 ties")
         page.get_by_label(wording.EXPORT_AS).fill("csv")
