@@ -91,14 +91,13 @@ class Compare:
                 self.send = gr.Button(wording.SEND, variant="primary", interactive=False, elem_id="send", min_width=90)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", min_width=90)
                 self.new = gr.Button(wording.NEW, variant="secondary", elem_id="new", min_width=90)
-                self.hide_names = gr.Checkbox(
-                    always_blind,
-                    label=wording.HIDE_NAMES,
-                    visible=not always_blind,
-                    container=False,
-                    min_width=200,
-                    elem_id="hide-names",
-                )
+            self.hide_names = gr.Checkbox(
+                always_blind,
+                label=wording.HIDE_NAMES,
+                visible=not always_blind,
+                container=False,
+                elem_id="hide-names",
+            )
             self.examples = self._build_examples()
 
     def _build_examples(self) -> dict[str, gr.Button]:

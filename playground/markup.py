@@ -150,7 +150,7 @@ def changes(old: str, new: str) -> str:
             parts.append(come)
         else:
             parts.append((f"<del>{gone}</del>" if gone else "") + (f"<ins>{come}</ins>" if come else ""))
-    return f'<details class="changes" open><summary>{escape(wording.CHANGES)}</summary><pre>{"".join(parts)}</pre></details>'
+    return f'<details class="changes" open><summary>{escape(wording.CHANGES)}</summary><div>{"".join(parts)}</div></details>'
 
 
 def arm_head(arm: Arm) -> str:

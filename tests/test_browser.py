@@ -400,7 +400,7 @@ def test_nothing_sticks_out_on_a_phone_or_a_laptop(browser: Browser, tmp_path: P
         wait_until_over(page)
         sticking_out = """width => [...document.querySelectorAll('.gradio-container *')].filter(element => {
             const box = element.getBoundingClientRect();
-            const scrolls = element.closest('.scores, pre, .sr-only');
+            const scrolls = element.closest('.scores, pre, .sr-only, .visually-hidden');
             return box.width > 1 && !scrolls && (box.right > width + 1 || box.left < -1);
         }).map(element => element.id || element.className)"""
         assert page.evaluate(sticking_out, width) == []
