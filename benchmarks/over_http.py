@@ -44,7 +44,8 @@ class OverHttp:
         events = config["dependencies"]
         self._load = next(event for event in events if any(kind == "load" for _, kind in event["targets"]))
         self._send = next(event for event in events if [self._button, "click"] in event["targets"])
-        self._turn = [self._send, next(event for event in events if _follows(event, self._send))]
+        settled = next(event for event in events if _follows(event, self._send))
+        self._turn = [self._send, settled, next(event for event in events if _follows(event, settled))]
         classes = {part["id"]: part["props"].get("elem_classes") or () for part in config["components"]}
         self._panes = [part for part, names in classes.items() if "now" in names]
 
