@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.schema import StoreError, open_read_only, plain_words
+from evaluation.schema import StoreError, open_to_read, plain_words
 from evaluation.store_records import read_comparison
 from presets.arm import Message
 from presets.safety_config import system_prompt_text
@@ -104,7 +104,7 @@ def export(
 
 
 def _comparisons(database: Path, filters: Filters) -> Iterator[Row]:
-    with open_read_only(database) as db, plain_words(database):
+    with open_to_read(database) as db, plain_words(database):
         for row in db.query("SELECT * FROM comparisons"):
             if filters.reads(row):
                 yield read_comparison(row)

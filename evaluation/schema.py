@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
@@ -174,14 +173,6 @@ class StoreError(Exception):
     """Something the store cannot do, in plain words: what was given, why it cannot work, what to do."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What `check` found: rows per table, and what is wrong with the file (empty when it is sound)."""
-
-    counts: dict[str, int]
-    problems: tuple[str, ...]
-
-
 def m001_base(db: Database) -> None:
     """Every table, and the triggers that make votes append-only."""
     db.executescript(BASE)
@@ -270,13 +261,18 @@ def open_read_only(path: Path) -> Database:
         return Database(connection, execute_plugins=False)
 
 
-def check(path: Path) -> Report:
-    """Rows per table and the file's faults, by SQLite's own checks; nothing is written. Raises `StoreError`."""
-    with open_read_only(path) as db, plain_words(path):
-        counts = {table.name: table.count for table in db.tables}
-        found = [row[0] for row in db.execute("PRAGMA integrity_check")]
-        lost = [f"{row[0]} row {row[1]} lacks its {row[2]} row" for row in db.execute("PRAGMA foreign_key_check")]
-    return Report(counts, tuple([line for line in found if line != "ok"] + lost))
+def open_to_read(path: Path) -> Database:
+    """As `open_read_only`, for those who read the newest schema. Raises `StoreError` for an older one, too."""
+    db = open_read_only(path)
+    with plain_words(path):
+        require_known_schema(db, path)
+        if len(migrations().applied(db)) < len(STEPS):
+            db.close()
+            raise StoreError(
+                f"{path}: was written by an earlier version of this program; start the playground with it once "
+                f"(app.py --db {path}), which brings it up to date"
+            )
+    return db
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from evaluation.judgement import Judgement
 from evaluation.process import process_start
 from evaluation.response import FINAL, Response, Status
-from evaluation.schema import UPDATE_RESPONSE, StoreError, check, immediate, open_database, open_read_only, plain_words
+from evaluation.schema import UPDATE_RESPONSE, StoreError, immediate, open_database, open_read_only, plain_words
 from evaluation.store_records import (
     ArmRecord,
     StoredResponse,
@@ -43,7 +43,7 @@ from evaluation.vote import Vote
 from presets.profile import Sampling
 from presets.safety_config import SafetyConfig
 
-__all__ = ["ArmRecord", "Store", "StoreError", "StoredResponse", "StoredTurn", "Turn", "check"]
+__all__ = ["ArmRecord", "Store", "StoreError", "StoredResponse", "StoredTurn", "Turn"]
 
 ABANDONED = "the program that wrote this response ended before the response did"
 

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluation.process import process_start
-from evaluation.schema import StoreError, check, open_database, open_read_only, plain_words, require_known_schema
+from evaluation.schema import StoreError, open_database, open_read_only, plain_words, require_known_schema
+from evaluation.store_check import check
 
 BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside an open file. That of another database would be taken for this one's."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.export import FORMATS, Filters, export
-from evaluation.schema import StoreError, check
+from evaluation.schema import StoreError
 from evaluation.store_backup import backup, restore, vacuum
+from evaluation.store_check import check
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.schema import open_read_only, plain_words
+from evaluation.schema import open_to_read, plain_words
 
 FIND = """
 SELECT c.id, c.created_at, t.prompt, g.title AS config_title,
@@ -41,5 +41,5 @@ class Found:
 def find_conversations(path: Path, ids: Collection[str], *, words: str = "", limit: int = 50) -> list[Found]:
     """Of these conversations those in which every one of the words occurs, the newest first. Raises `StoreError`."""
     wanted = {"ids": json.dumps(list(ids)), "words": json.dumps(words.lower().split()), "limit": limit}
-    with open_read_only(path) as db, plain_words(path):
+    with open_to_read(path) as db, plain_words(path):
         return [Found(**row) for row in db.query(FIND, wanted)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluation.cosa_score import Score, clopper_pearson, score
 from evaluation.judged_rows import judged_rows
-from evaluation.schema import open_read_only, plain_words
+from evaluation.schema import open_to_read, plain_words
 from evaluation.strengths import Ballot, Strength, strengths
 
 JUDGED = """
@@ -83,7 +83,7 @@ class StoreScores:
 
 def read_store_scores(path: Path, *, configs: Collection[str] = (), seed: int = 0) -> StoreScores:
     """The scores of a store's responses under these configs (hashes; all when none are named). Raises `StoreError`."""
-    with open_read_only(path) as db, plain_words(path):
+    with open_to_read(path) as db, plain_words(path):
         titles = dict(
             db.execute("SELECT hash, title FROM configs WHERE hash IN (SELECT config_hash FROM turns)").fetchall()
         )

@@ -28,7 +28,7 @@ from rich.table import Table
 from evaluation.agreement import cohens_kappa
 from evaluation.cosa_score import INTERVAL, RESAMPLES, signed_help
 from evaluation.report import console, percent
-from evaluation.schema import StoreError, open_read_only, plain_words
+from evaluation.schema import StoreError, open_to_read, plain_words
 
 TIE, ALL_BAD = "tie", "all bad"
 SEVERAL = "several judges"
@@ -100,7 +100,7 @@ def read_ballots(path: Path) -> list[Ballot]:
     """The current votes of a store, each with the judge's values of the responses that it was on. Raises `StoreError`."""
     sql = """SELECT vote_id, turn_id, vote_session_id, outcome, best, arm_id, judge, rating, safe FROM comparisons
              WHERE vote_id IS NOT NULL"""
-    with plain_words(path), open_read_only(path) as db:
+    with plain_words(path), open_to_read(path) as db:
         rows = list(db.query(sql))
     by_vote: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:

@@ -18,12 +18,15 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
+from evaluation.export import export
 from evaluation.judgement import Judgement
 from evaluation.process import process_start
 from evaluation.response import Response
 from evaluation.schema import STEPS, filesystem, migrations, open_database
 from evaluation.store import ABANDONED, ArmRecord, Store, StoreError, Turn
 from evaluation.store_commands import main
+from evaluation.store_history import find_conversations
+from evaluation.store_scores import read_store_scores
 from evaluation.vote import Vote
 from presets.profile import Sampling
 from presets.safety_config import SafetyConfig, render_system_prompt
@@ -780,3 +783,19 @@ def test_check_takes_the_file_from_the_environment(path: Path, monkeypatch: pyte
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "integrity_check" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["export", "scores", "history"])
+def test_what_only_reads_says_of_an_older_file_how_it_is_brought_up_to_date(path: Path, command: str) -> None:
+    old = Database(path)
+    migrations().apply(old, stop_before=STEPS[-1].__name__)
+    old.close()
+    before = path.read_bytes()
+    readers = {
+        "export": lambda: export(path, "csv", path.with_name("out.csv")),
+        "scores": lambda: read_store_scores(path),
+        "history": lambda: find_conversations(path, ["c"]),
+    }
+    with pytest.raises(StoreError, match="earlier version of this program; start the playground with it once"):
+        readers[command]()
+    assert path.read_bytes() == before

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.schema import StoreError, check
+from evaluation.schema import StoreError
 from evaluation.store import Store
 from evaluation.store_backup import backup, restore, vacuum
+from evaluation.store_check import check
 from evaluation.store_commands import main as run
 from tests.test_store import begin
 
