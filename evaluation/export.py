@@ -36,12 +36,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Filters:
-    """What goes out: the ids of configs, arms, profiles and of the sessions that voted; empty for all."""
+    """What goes out: the ids of configs, arms, profiles and of the sessions that voted; empty for all.
+
+    `blind`: True for the votes that stand as they were cast without names, False for the others, None for all.
+    """
 
     configs: frozenset[str] = frozenset()
     arms: frozenset[str] = frozenset()
     profiles: frozenset[str] = frozenset()
     annotators: frozenset[str] = frozenset()
+    blind: bool | None = None
 
     def reads(self, row: Mapping[str, Any]) -> bool:
         """True when a row of `comparisons` is looked at. Whoever voted: an earlier turn without a vote is history."""
@@ -50,7 +54,8 @@ class Filters:
 
     def writes(self, row: Mapping[str, Any]) -> bool:
         """True when a row that was made goes out."""
-        return not self.annotators or row["vote_session_id"] in self.annotators
+        is_theirs = not self.annotators or row["vote_session_id"] in self.annotators
+        return is_theirs and (self.blind is None or row["vote_blind"] == self.blind)
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,7 @@ def _arena(rows: Iterable[Row], found: Exported) -> Iterator[Row]:
                 "language": a["language"],
                 "timestamp": a["created_at"],
                 "config_id": a["config_id"],
+                "vote_blind": a["vote_blind"],
                 "vote_session_id": a["vote_session_id"],
                 "vote_reason": a["vote_reason"],
             }
@@ -223,7 +229,16 @@ def _reply(row: Row) -> list[Message]:
 
 
 def _origin(row: Row) -> Row:
-    names = ("config_id", "config_hash", "allowed", "taxonomy", "turn_id", "vote_session_id", "vote_reason")
+    names = (
+        "config_id",
+        "config_hash",
+        "allowed",
+        "taxonomy",
+        "turn_id",
+        "vote_blind",
+        "vote_session_id",
+        "vote_reason",
+    )
     return {name: row[name] for name in names}
 
 

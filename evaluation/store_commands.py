@@ -13,6 +13,8 @@ from evaluation.schema import StoreError
 from evaluation.store_backup import backup, restore, vacuum
 from evaluation.store_check import check
 
+VOTES = {"all": None, "blind": True, "open": False}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 when it did what it should, 1 when not, and says why."""
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"--{option}", action="append", default=[], metavar="ID", help=f"{what}; may be repeated"
         )
     exporting.add_argument("--annotator", action="append", default=[], metavar="SESSION", help="whose votes")
+    exporting.add_argument("--votes", choices=list(VOTES), default="all", help="cast without names, with names, or all")
     exporting.add_argument(
         "--with-personal", action="store_true", help="who voted, and the reasons that they wrote, too"
     )
@@ -65,7 +68,8 @@ def check_command(options: argparse.Namespace) -> int:
 def export_command(options: argparse.Namespace) -> int:
     """Write the file; print how many rows it has, and what was left out and why. 1 when there is nothing to write."""
     filters = Filters(
-        *(frozenset(chosen) for chosen in (options.config, options.arm, options.profile, options.annotator))
+        *(frozenset(chosen) for chosen in (options.config, options.arm, options.profile, options.annotator)),
+        blind=VOTES[options.votes],
     )
     found = export(options.db, options.format, options.out, filters=filters, with_personal=options.with_personal)
     print(f"{options.out}: {found.rows} rows")

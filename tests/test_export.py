@@ -81,6 +81,18 @@ def test_a_changed_vote_counts_once_and_two_people_count_twice(store):
     assert {each["chosen_arm"] for each in found} == {"cosalign"}
 
 
+@pytest.mark.parametrize(("votes", "reasons"), [("all", ["b", "o"]), ("blind", ["b"]), ("open", ["o"])])
+def test_votes_with_and_without_names_can_be_taken_apart(store, tmp_path, votes, reasons):
+    for name, blind in (("b", True), ("o", False)):
+        turn = answered(store, conversation(store), "A.", "B.", "C.")
+        store.save_vote(Vote(name, turn.id, "ann", "best", "base", ("base", "ica", "cosalign"), name, blind=blind))
+    out = tmp_path / "votes.csv"
+    options = ["--db", str(store.path), "--format", "csv", "--out", str(out), "--votes", votes, "--with-personal"]
+    assert main(["export", *options]) == 0
+    with out.open(newline="") as file:
+        assert sorted({row["vote_reason"] for row in csv.DictReader(file)}) == reasons
+
+
 def test_what_makes_no_pair_is_counted(store):
     vote(store, answered(store, conversation(store), "A.", "B.", "C."), "v1", "tie")
     vote(store, answered(store, conversation(store), "A.", "A.", "C."), "v2", "base")
