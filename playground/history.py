@@ -20,6 +20,9 @@ from playground.picker import Data, Updates
 REMEMBERED = 200
 """Conversations that a browser remembers, the latest."""
 
+MAX_SEARCH = 200
+"""Characters that are searched for."""
+
 LINK = "conversation"
 """The parameter of the page's address that names a conversation."""
 
@@ -42,7 +45,11 @@ class History:
         with gr.Column(elem_id="history"):
             gr.HTML(markup.caption(history_wording.LEAD))
             self.words = gr.Textbox(
-                label=history_wording.SEARCH, placeholder=history_wording.HINT, lines=1, elem_id="history-words"
+                label=history_wording.SEARCH,
+                placeholder=history_wording.HINT,
+                lines=1,
+                max_length=MAX_SEARCH,
+                elem_id="history-words",
             )
             self.choice = gr.Radio([], label=history_wording.FOUND, elem_id="history-choice", visible=False)
             self.note = gr.HTML(markup.notice(history_wording.EMPTY), elem_id="history-note")
@@ -67,7 +74,7 @@ class History:
 
     async def find(self, data: Data) -> Updates:
         """This browser's conversations in which all the words occur."""
-        mine = [each for each in data[self.mine] or () if isinstance(each, str)]
+        mine = [each for each in data[self.mine] or () if isinstance(each, str)][-REMEMBERED:]
         with told():
             words = data[self.words] or ""
             found = await asyncio.to_thread(find_conversations, self.store.path, mine, words=words)
