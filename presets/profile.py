@@ -235,8 +235,14 @@ def _wanted(rows: Any, *fields: str) -> Any:
     """The rows without those of which a field came out empty from the environment, and none of the others is given."""
     if not isinstance(rows, list):
         return rows
-    values = [[row.get(field) for field in fields] if isinstance(row, dict) else [row] for row in rows]
-    return [row for row, found in zip(rows, values, strict=True) if any(found) or "" not in found]
+
+    def is_wanted(row: Any) -> bool:
+        if not isinstance(row, dict):
+            return True  # it is refused where it is built
+        found = [row.get(field) for field in fields]
+        return any(found) or "" not in found
+
+    return [row for row in rows if is_wanted(row)]
 
 
 def _expand(value: Any, environment: Mapping[str, str], path: Path) -> Any:

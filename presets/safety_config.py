@@ -53,9 +53,10 @@ class SafetyConfig:
         taxonomy = load_taxonomy(self.taxonomy)
         if self.allowed is None:
             return
-        if isinstance(self.allowed, str) or not isinstance(self.allowed, Iterable):
+        allowed = tuple(self.allowed) if isinstance(self.allowed, Iterable) else (self.allowed,)
+        if isinstance(self.allowed, str) or not all(isinstance(category, str) for category in allowed):
             raise FieldError("allowed", f"is {self.allowed!r}; a list of category ids or null is needed")
-        object.__setattr__(self, "allowed", frozenset(self.allowed))
+        object.__setattr__(self, "allowed", frozenset(allowed))
         taxonomy.require(self.allowed)
 
     @property

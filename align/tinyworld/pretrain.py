@@ -10,7 +10,6 @@ until it is finished.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from align.tinyworld import chat_format
 from align.tinyworld.binding import Binding, flipped_questions, measure_binding, questions
 from align.tinyworld.documents import FLIPS, KINDS_OF_DOCUMENT, Document, Writer
+from presets import yaml_file
 from presets.tinyworld import load_configs_by, load_words, load_world
 from presets.tinyworld.compose import held_out_sets
 from presets.yaml_file import FieldError
@@ -101,10 +101,10 @@ class BaseRecipe:
                 raise FieldError(field, f"is {getattr(self, field)}; at least 1 is needed")
         if self.hidden_size % self.heads:
             raise FieldError("heads", f"is {self.heads}, which does not divide hidden_size, {self.hidden_size}")
-        known = {field.name for field in dataclasses.fields(Stage)}
-        if unknown := [key for stage in self.stages for key in stage if key not in known]:
-            raise FieldError("stages", f"{unknown[0]!r} is no field of a stage; those are {', '.join(sorted(known))}")
-        object.__setattr__(self, "stages", tuple(Stage(**stage) for stage in self.stages) or (Stage(),))
+        stages = [
+            yaml_file.build(Stage, stage, Path(f"stages[{place}]")) for place, stage in enumerate(self.stages)
+        ] or [Stage()]
+        object.__setattr__(self, "stages", tuple(stages))
 
     def stage(self, step: int) -> Stage:
         """The stage that a step belongs to: the first that ends after it, or the last one."""
