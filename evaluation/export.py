@@ -7,6 +7,9 @@
 - `trl-kto`: `prompt`, `completion`, `label`: the best response true, the others false; all of them false when all are bad.
 - `lmarena`: each two responses of a vote in the columns of lmarena-ai/arena-human-preference-140k, as far as we have them.
 - `csv`, `parquet`: the view `comparisons`, one row per response and current vote.
+- `hub`: a folder that is a dataset for the model hub: that Parquet file, and a dataset card with what is in it.
+
+`evaluation/store_import.py` reads each of them back.
 
 The system message of `prompt` is the config, whether an arm was shown it or not: what is to be learnt is to follow it. Only
 complete responses go into pairs. Who voted, and what people wrote as their reason, is left out unless asked for.
@@ -17,12 +20,14 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evaluation.dataset_card import dataset_card
 from evaluation.schema import StoreError, open_to_read, plain_words
 from evaluation.store_records import read_comparison
 from presets.arm import Message
@@ -30,6 +35,17 @@ from presets.safety_config import system_prompt_text
 
 PERSONAL = ("session_id", "vote_session_id", "vote_reason")
 """Columns that tell of a person; exports have them only on demand."""
+
+HUB_DATA = "data/train.parquet"
+"""Where a dataset folder for the model hub has its rows."""
+
+ORIGIN = (
+    *("profile", "conversation_id", "turn_id", "turn_index", "created_at"),
+    *("config_id", "config_title", "config_text", "config_hash", "language", "taxonomy", "allowed"),
+    *("vote_id", "outcome", "best", "presented", "vote_blind", "voted_at", "vote_person", "vote_revision"),
+    *("vote_session_id", "vote_reason"),
+)
+"""What every pair and label tells of where it comes from; with it, votes can be made again from them."""
 
 Row = dict[str, Any]
 
@@ -102,10 +118,22 @@ def export(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         found.rows = FORMATS[format_name].write(draft, kept)
-        draft.replace(out)
+        if draft.is_dir():
+            _replace_folder(draft, out)
+        else:
+            draft.replace(out)
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error}); choose another file with --out") from error
     return found
+
+
+def _replace_folder(draft: Path, out: Path) -> None:
+    """Put the files of a written folder into `out`, each whole; what else lies there, such as .git, stays."""
+    for file in [file for file in draft.rglob("*") if file.is_file()]:
+        place = out / file.relative_to(draft)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+    shutil.rmtree(draft)
 
 
 def _comparisons(database: Path, filters: Filters) -> Iterator[Row]:
@@ -209,12 +237,8 @@ def _arena(rows: Iterable[Row], found: Exported) -> Iterator[Row]:
                 "evaluation_order": a["turn_index"] + 1,
                 "conversation_a": [*ballot.prompts[a["arm_id"]], *_reply(a)],
                 "conversation_b": [*ballot.prompts[b["arm_id"]], *_reply(b)],
-                "language": a["language"],
                 "timestamp": a["created_at"],
-                "config_id": a["config_id"],
-                "vote_blind": a["vote_blind"],
-                "vote_session_id": a["vote_session_id"],
-                "vote_reason": a["vote_reason"],
+                **_origin(a),
             }
 
 
@@ -229,17 +253,7 @@ def _reply(row: Row) -> list[Message]:
 
 
 def _origin(row: Row) -> Row:
-    names = (
-        "config_id",
-        "config_hash",
-        "allowed",
-        "taxonomy",
-        "turn_id",
-        "vote_blind",
-        "vote_session_id",
-        "vote_reason",
-    )
-    return {name: row[name] for name in names}
+    return {name: row[name] for name in ORIGIN}
 
 
 def _flat(rows: Iterable[Row], found: Exported) -> Iterator[Row]:
@@ -284,11 +298,19 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> int:
     return len(plain)
 
 
+def _write_hub(folder: Path, rows: Iterable[Row]) -> int:
+    all_rows = list(rows)
+    (folder / HUB_DATA).parent.mkdir(parents=True, exist_ok=True)
+    count = _write_parquet(folder / HUB_DATA, all_rows)
+    (folder / "README.md").write_text(dataset_card(all_rows, HUB_DATA), encoding="utf-8")
+    return count
+
+
 @dataclass(frozen=True)
 class Format:
     """How rows of `comparisons` become rows of a format, and how those are written; `write` returns how many.
 
-    `suffix` is the usual end of such a file's name.
+    `suffix` is the usual end of such a file's name; empty for a folder.
     """
 
     rows: Callable[[Iterable[Row], Exported], Iterator[Row]]
@@ -302,4 +324,5 @@ FORMATS: Mapping[str, Format] = {
     "lmarena": Format(_arena, _write_json_lines, ".jsonl"),
     "csv": Format(_flat, _write_csv, ".csv"),
     "parquet": Format(_flat, _write_parquet, ".parquet"),
+    "hub": Format(_flat, _write_hub, ""),
 }

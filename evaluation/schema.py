@@ -216,7 +216,21 @@ def m005_blind_votes(db: Database) -> None:
     db.execute(view.replace("v.presented,", "v.presented, v.blind AS vote_blind,"))
 
 
-STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes)
+def m006_imports(db: Database) -> None:
+    """Which conversations were read from an export, and all of a vote in what goes out as data; `vote_person` tells a
+    turn's voters apart unnamed, from 1, and imported votes keep theirs, since a file need not have them all."""
+    db.execute("ALTER TABLE votes ADD COLUMN person INTEGER")
+    db.execute("ALTER TABLE conversations ADD COLUMN imported_from TEXT")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    person = """coalesce(v.person, (SELECT count(DISTINCT session_id) FROM votes WHERE turn_id = v.turn_id AND rowid <= (
+        SELECT min(rowid) FROM votes WHERE turn_id = v.turn_id AND session_id = v.session_id))) AS vote_person"""
+    vote = f"v.responses AS vote_responses, v.revision AS vote_revision, v.created_at AS voted_at, {person}"
+    db.execute("DROP VIEW comparisons")
+    view = view.replace("  c.session_id,", "  c.imported_from, c.session_id,")
+    db.execute(view.replace("v.reason AS vote_reason,", f"v.reason AS vote_reason, {vote},"))
+
+
+STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes, m006_imports)
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evaluation.export import FORMATS, Filters, export
+from evaluation.read_export import READERS
 from evaluation.schema import StoreError
 from evaluation.store_backup import backup, restore, vacuum
 from evaluation.store_check import check
+from evaluation.store_import import import_export
 
 VOTES = {"all": None, "blind": True, "open": False}
 
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exporting = commands.add_parser("export", help="write votes and comparisons for others to read")
     exporting.set_defaults(run=export_command)
     exporting.add_argument("--format", required=True, choices=list(FORMATS), help="see evaluation/export.py")
-    exporting.add_argument("--out", required=True, type=Path, help="the file to write")
+    exporting.add_argument("--out", required=True, type=Path, help="the file to write; for hub: the folder")
     for option, what in (("config", "a config's id"), ("arm", "an arm's id"), ("profile", "a profile's id")):
         exporting.add_argument(
             f"--{option}", action="append", default=[], metavar="ID", help=f"{what}; may be repeated"
@@ -34,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exporting.add_argument("--votes", choices=list(VOTES), default="all", help="cast without names, with names, or all")
     exporting.add_argument(
         "--with-personal", action="store_true", help="who voted, and the reasons that they wrote, too"
+    )
+    importing = commands.add_parser("import", help="read an export back; what is there already is not added again")
+    importing.set_defaults(run=import_command)
+    importing.add_argument("--format", required=True, choices=list(READERS), help="the one that it was exported in")
+    importing.add_argument(
+        "--in", required=True, type=Path, dest="source", metavar="PATH", help="the file; for hub: the folder"
     )
     copying = commands.add_parser("backup", help="copy the store, whole, while it is in use")
     copying.set_defaults(run=backup_command)
@@ -44,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     restoring.add_argument("--from", dest="source", required=True, type=Path, help="the backup")
     vacuuming = commands.add_parser("vacuum", help="give back the space that nothing uses")
     vacuuming.set_defaults(run=vacuum_command)
-    for command in (checking, exporting, copying, restoring, vacuuming):
+    for command in (checking, exporting, importing, copying, restoring, vacuuming):
         command.add_argument("--db", type=Path, default=os.environ.get("COSA_DB"), help="the file (default: $COSA_DB)")
     options = parser.parse_args(arguments)
     if options.db is None:
@@ -73,9 +81,23 @@ def export_command(options: argparse.Namespace) -> int:
     )
     found = export(options.db, options.format, options.out, filters=filters, with_personal=options.with_personal)
     print(f"{options.out}: {found.rows} rows")
-    for reason, count in sorted(found.left_out.items()):
-        print(f"left out: {count} {reason}")
+    _tell_left_out(found.left_out)
     return 0
+
+
+def import_command(options: argparse.Namespace) -> int:
+    """Read the file; print how many of its rows were new, and what was passed over and why; 0 when that is done."""
+    found = import_export(options.db, options.format, options.source)
+    print(f"{options.source}: {found.read} rows read")
+    for table in ("conversations", "turns", "responses", "judgements", "votes"):
+        print(f"new {table:20} {found.added[table]:>8}")
+    _tell_left_out(found.left_out)
+    return 0
+
+
+def _tell_left_out(left_out: Mapping[str, int]) -> None:
+    for reason, count in sorted(left_out.items()):
+        print(f"left out: {count} {reason}")
 
 
 def backup_command(options: argparse.Namespace) -> int:

@@ -17,6 +17,10 @@ from presets.safety_config import SYSTEM_PROMPT_VERSION, SafetyConfig
 Row = Mapping[str, Any]
 """A row as the database gives it: column name to value."""
 
+PARSED = ("allowed", "categories", "presented", "library_versions", "judge_facts", "vote_responses")
+FLAGS = ("is_current", "shows_config", "safe", "won", "vote_blind")
+"""Columns of the view `comparisons` that are JSON, and those that are 0 or 1."""
+
 
 @dataclass(frozen=True)
 class ArmRecord:
@@ -166,9 +170,8 @@ def read_vote(row: Row) -> Vote:
 
 def read_comparison(row: Row) -> dict[str, Any]:
     """A row of the view `comparisons` with lists, mappings and booleans in place of JSON and 0/1."""
-    parsed = ("allowed", "categories", "presented", "library_versions", "judge_facts")
-    values = {name: row[name] and json.loads(row[name]) for name in parsed}
-    flags = {name: _bool(row[name]) for name in ("is_current", "shows_config", "safe", "won", "vote_blind")}
+    values = {name: row[name] and json.loads(row[name]) for name in PARSED}
+    flags = {name: _bool(row[name]) for name in FLAGS}
     return {**row, **values, **flags}
 
 

@@ -16,6 +16,9 @@ from playground import markup, wording
 from playground.compare import PRIVATE, told
 from playground.picker import Choices, Data, Updates
 
+FILES = [name for name, each in FORMATS.items() if each.suffix]
+"""The formats that a visitor can download: not a folder."""
+
 
 class Scoreboard:
     """The tab. Made inside a `gr.Tab`, it reads the store whenever that is opened, and when asked to.
@@ -46,9 +49,7 @@ class Scoreboard:
     def _offer_export(self) -> None:
         self._files = tempfile.TemporaryDirectory(prefix="playground-export-")
         with gr.Row():
-            self.format = gr.Dropdown(
-                list(FORMATS), value=next(iter(FORMATS)), label=wording.EXPORT_AS, elem_id="export-format"
-            )
+            self.format = gr.Dropdown(FILES, value=FILES[0], label=wording.EXPORT_AS, elem_id="export-format")
             self.make = gr.Button(wording.EXPORT, size="sm", variant="secondary", elem_id="export-make")
             self.file = gr.DownloadButton(wording.DOWNLOAD, visible=False, size="sm", elem_id="export-file")
         self.made = gr.HTML(elem_id="export-made")
@@ -64,7 +65,7 @@ class Scoreboard:
     async def take_along(self, data: Data) -> Updates:
         """Write the store's votes in the chosen format, and offer the file; what had to be left out is told."""
         name = data[self.format]
-        if name not in FORMATS:
+        if name not in FILES:
             raise gr.Error(wording.no_format(name), print_exception=False)
         folder = Path(self._files.name) / uuid4().hex
         path = folder / f"playground-{name}{FORMATS[name].suffix}"

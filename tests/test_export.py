@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from datasets import load_dataset
+from huggingface_hub import DatasetCard
 
+from evaluation.dataset_card import COLUMNS
 from evaluation.export import FORMATS, PERSONAL, Filters, export
 from evaluation.response import Response
 from evaluation.schema import StoreError
@@ -48,6 +50,11 @@ def rows(store: Store, format_name: str, **options) -> tuple[list[dict], dict[st
     written = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(written) == found.rows
     return written, {reason: count for reason, count in found.left_out.items() if count}
+
+
+def written(out: Path) -> bytes:
+    """All that an export wrote: a file, or a folder's files."""
+    return out.read_bytes() if out.is_file() else b"".join(f.read_bytes() for f in out.rglob("*") if f.is_file())
 
 
 def conversation(store: Store, session: str = "ann") -> str:
@@ -167,10 +174,10 @@ def test_who_voted_and_why_stays_unless_asked_for(store, format_name):
     vote(store, answered(store, conversation(store), "No.", "A lager.", "A stout."), "v1", "ica")
     out = store.path.with_name("out")
     export(store.path, format_name, out)
-    assert b"my reason" not in out.read_bytes()
-    assert b"ann" not in out.read_bytes().replace(b"cannot", b"")
+    assert b"my reason" not in written(out)
+    assert b"ann" not in written(out).replace(b"cannot", b"")
     export(store.path, format_name, out, with_personal=True)
-    assert b"my reason" in out.read_bytes()
+    assert b"my reason" in written(out)
 
 
 def test_tables_hold_every_response_of_the_view(store, tmp_path):
@@ -184,6 +191,31 @@ def test_tables_hold_every_response_of_the_view(store, tmp_path):
     assert plain[1]["won"] == "True"
     assert json.loads(plain[1]["allowed"]) == ["alcohol"]
     assert not set(PERSONAL) & set(plain[0])
+
+
+def test_a_folder_for_the_hub_loads_and_its_card_tells_what_is_in_it(store, tmp_path):
+    vote(store, answered(store, conversation(store), "No.", "A lager.", "A stout."), "v1", "ica")
+    vote(store, answered(store, conversation(store), "X.", "Y.", "Z."), "v2", "tie")
+    (tmp_path / "hub" / ".git").mkdir(parents=True)
+    export(store.path, "hub", tmp_path / "hub")
+    vote(store, answered(store, conversation(store), "X.", "Y.", "Z."), "v3", "tie", session="bob")
+    found = export(store.path, "hub", tmp_path / "hub", with_personal=True)
+    assert found.rows == 9
+    assert sorted(file.name for file in tmp_path.glob("hub*")) == ["hub"]
+    assert (tmp_path / "hub" / ".git").is_dir()
+    rows = load_dataset(str(tmp_path / "hub"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["text"] == ["No.", "A lager.", "A stout.", "X.", "Y.", "Z.", "X.", "Y.", "Z."]
+    card = DatasetCard.load(tmp_path / "hub" / "README.md")
+    assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "data/train.parquet"}]
+    assert (card.data.language, card.data.size_categories) == (["en"], ["n<1K"])
+    for told in ("| rows | 9 |", "| votes | 3 |", "1 / 2 / 0", "base (3), ica (3), cosalign (3)", "bar (9)", "and why"):
+        assert told in card.text
+    assert {name for names in COLUMNS for name in names.split(", ")} <= set(rows.column_names)
+
+
+@pytest.mark.parametrize("format_name", list(FORMATS))
+def test_nothing_to_write_is_an_export_too(store, tmp_path, format_name):
+    assert export(store.path, format_name, tmp_path / "out").rows == 0
 
 
 def test_only_the_chosen_arms_and_configs_go_out(store):
