@@ -1,5 +1,5 @@
-"""The tab with what the whole store adds up to: scores of the arms, over all and by config, their votes, and all of it to
-take along."""
+"""The tab with what the whole store adds up to: scores of the arms, over all and by config, their votes, the answers that went
+wrong, and all of it to take along."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from uuid import uuid4
 import gradio as gr
 
 from evaluation.export import FORMATS, export
+from evaluation.store_cases import read_cases
 from evaluation.store_scores import read_store_scores
-from playground import markup, wording
+from playground import case_markup, markup, wording
 from playground.compare import PRIVATE, told
 from playground.picker import Choices, Data, Updates
 
@@ -23,11 +24,11 @@ FILES = [name for name, each in FORMATS.items() if each.suffix]
 class Scoreboard:
     """The tab. Made inside a `gr.Tab`, it reads the store whenever that is opened, and when asked to.
 
-    With `may_export` whoever sees the page can take along what everybody wrote on it.
+    With `may_export` whoever sees the page can read, and take along, what everybody wrote on it.
     """
 
     def __init__(self, store: Path, choices: Choices, tab: gr.Tab, *, may_export: bool) -> None:
-        self.store, self.choices = store, choices
+        self.store, self.choices, self.may_export = store, choices, may_export
         by_hash = [(config.title, config.content_hash) for config in choices.configs.values()]
         with gr.Column(elem_id="scoreboard"):
             gr.HTML(markup.caption(wording.BOARD_LEAD))
@@ -58,9 +59,12 @@ class Scoreboard:
     async def read(self, data: Data) -> Updates:
         """The tables, as the store stands now."""
         with told():
-            found = await asyncio.to_thread(read_store_scores, self.store, configs=data[self.configs] or ())
+            chosen = data[self.configs] or ()
+            found = await asyncio.to_thread(read_store_scores, self.store, configs=chosen)
+            cases = await asyncio.to_thread(read_cases, self.store, configs=chosen) if self.may_export else None
         titles = {arm.id: arm.title for arm in self.choices.profile.arms}
-        return {self.board: markup.board(found, titles)}
+        lists = case_markup.case_lists(cases, titles) if cases is not None and found.scores else ""
+        return {self.board: markup.board(found, titles) + lists}
 
     async def take_along(self, data: Data) -> Updates:
         """Write the store's votes in the chosen format, and offer the file; what had to be left out is told."""

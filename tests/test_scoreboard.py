@@ -16,7 +16,7 @@ from evaluation.schema import StoreError
 from evaluation.store import Store
 from evaluation.store_scores import Votes, read_store_scores
 from evaluation.vote import Vote
-from playground import markup, wording
+from playground import case_wording, markup, wording
 from playground.page import build_page
 from tests.stage import CHROMIUM, CHROMIUM_ARGS, answers, launched, require_chromium, stage
 from tests.test_store import ARMS, CONFIG, begin
@@ -124,6 +124,9 @@ def test_an_empty_store_says_so_and_the_tab_reads_what_came_since(tmp_path: Path
         before, after = asyncio.run(read_twice(parts))
     assert wording.BOARD_EMPTY in before
     assert "+1.00" in after
+    assert case_wording.REFUSED not in before
+    assert case_wording.REFUSED in after
+    assert "The latest 1." in after
 
 
 def test_the_board_in_a_browser(tmp_path: Path):
@@ -152,12 +155,16 @@ def test_the_board_in_a_browser(tmp_path: Path):
 
 
 @pytest.mark.parametrize("may_export", [True, False])
-def test_only_who_may_finds_the_export(tmp_path: Path, may_export: bool):
+def test_only_who_may_finds_the_export_and_what_others_wrote(tmp_path: Path, may_export: bool):
     with stage(answers(), tmp_path) as parts:
         judge = partial(open_judge, parts.profile, parts.serving)
         page = build_page(parts.profile, parts.serving, judge, parts.store, may_export=may_export)
         handlers = [dependency.fn for dependency in page.blocks.fns.values()]
         assert (page.scoreboard.take_along in handlers) == may_export
+        judged_turn(parts.store, (0, -2, 5))
+        told = asyncio.run(page.scoreboard.read({page.scoreboard.configs: []}))[page.scoreboard.board]
+        assert (case_wording.ANSWERED in told) == may_export, "it shows what others wrote"
+        asyncio.run(page.compare.answering.close())
 
 
 def test_a_format_that_is_none_is_said(tmp_path: Path):
