@@ -23,6 +23,7 @@ CROSS JOIN responses_current AS r ON r.turn_id = t.id AND r.status = 'complete'
 CROSS JOIN judgements_current AS j ON j.response_id = r.id
 JOIN configs AS g ON g.hash = t.config_hash
 WHERE {wrong} AND (:all OR t.config_hash IN (SELECT value FROM json_each(:configs)))
+AND t.conversation_id NOT IN (SELECT value FROM json_each(:without))
 ORDER BY t.rowid DESC, r.position LIMIT :limit
 """
 """The joins stand in the order of reading, from the newest turn, so that a large store is read no further than needed."""
@@ -52,9 +53,13 @@ class Cases:
     answered: tuple[Case, ...]
 
 
-def read_cases(path: Path, *, configs: Collection[str] = (), limit: int = LATEST) -> Cases:
-    """At most `limit` cases of each kind under these configs (hashes; all when none are named). Raises `StoreError`."""
-    values = {"all": not configs, "configs": json.dumps(list(configs)), "limit": limit}
+def read_cases(
+    path: Path, *, configs: Collection[str] = (), without: Collection[str] = (), limit: int = LATEST
+) -> Cases:
+    """At most `limit` cases of each kind under these configs (hashes; all when none are named), the conversations `without`
+    (ids) left out. Raises `StoreError`."""
+    values = {"all": not configs, "configs": json.dumps(list(configs)), "without": json.dumps(list(without))}
+    values["limit"] = limit
     with open_to_read(path) as db, plain_words(path):
         refused, answered = (
             tuple(Case(*row) for row in db.execute(WRONG.format(wrong=wrong), values)) for wrong in (REFUSED, ANSWERED)

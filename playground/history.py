@@ -96,7 +96,7 @@ class History:
         return gr.Tabs(selected=TAB), await self._replay(conversation_id)
 
     async def _replay(self, conversation_id: str) -> str:
-        if self.compare.sessions.hides_names_in(conversation_id):
+        if conversation_id in self.compare.sessions.blind_conversations():
             return markup.notice(history_wording.HIDDEN)
         try:
             turns = await asyncio.to_thread(self.store.turns, conversation_id)

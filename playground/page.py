@@ -104,7 +104,7 @@ def build_page(
             with gr.Tab(wording.TABS[3], elem_id="tab-attacks"):
                 attacks = Attacks(batches, choices, compare.session)
             with gr.Tab(wording.TABS[4], elem_id="tab-scores") as tab:
-                scoreboard = Scoreboard(store.path, choices, tab, may_export=may_export)
+                scoreboard = Scoreboard(store.path, compare, tab, may_export=may_export)
             with gr.Tab(wording.TABS[5], elem_id="tab-history", id=TAB) as tab:
                 history = History(store, compare, mine, tabs, tab)
         gr.HTML(markup.footer())

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import gradio as gr
 
 from evaluation.export import FORMATS, export
-from evaluation.store_cases import read_cases
+from evaluation.store_cases import Cases, read_cases
 from evaluation.store_scores import read_store_scores
 from playground import case_markup, markup, wording
-from playground.compare import PRIVATE, told
-from playground.picker import Choices, Data, Updates
+from playground.compare import PRIVATE, Compare, told
+from playground.picker import Data, Updates
 
 FILES = [name for name, each in FORMATS.items() if each.suffix]
 """The formats that a visitor can download: not a folder."""
@@ -27,8 +28,9 @@ class Scoreboard:
     With `may_export` whoever sees the page can read, and take along, what everybody wrote on it.
     """
 
-    def __init__(self, store: Path, choices: Choices, tab: gr.Tab, *, may_export: bool) -> None:
-        self.store, self.choices, self.may_export = store, choices, may_export
+    def __init__(self, store: Path, compare: Compare, tab: gr.Tab, *, may_export: bool) -> None:
+        self.store, self.compare, self.may_export = store, compare, may_export
+        choices = compare.choices
         by_hash = [(config.title, config.content_hash) for config in choices.configs.values()]
         with gr.Column(elem_id="scoreboard"):
             gr.HTML(markup.caption(wording.BOARD_LEAD))
@@ -61,10 +63,16 @@ class Scoreboard:
         with told():
             chosen = data[self.configs] or ()
             found = await asyncio.to_thread(read_store_scores, self.store, configs=chosen)
-            cases = await asyncio.to_thread(read_cases, self.store, configs=chosen) if self.may_export else None
-        titles = {arm.id: arm.title for arm in self.choices.profile.arms}
-        lists = case_markup.case_lists(cases, titles) if cases is not None and found.scores else ""
-        return {self.board: markup.board(found, titles) + lists}
+            titles = {arm.id: arm.title for arm in self.compare.choices.profile.arms}
+            board = markup.board(found, titles)
+            if self.may_export and found.scores:
+                board += case_markup.case_lists(await self._cases(chosen), titles)
+        return {self.board: board}
+
+    async def _cases(self, configs: Sequence[str]) -> Cases:
+        """The answers that went wrong, without those that would tell a visitor which arm is which before the vote."""
+        blind = self.compare.sessions.blind_conversations()
+        return await asyncio.to_thread(read_cases, self.store, configs=configs, without=blind)
 
     async def take_along(self, data: Data) -> Updates:
         """Write the store's votes in the chosen format, and offer the file; what had to be left out is told."""

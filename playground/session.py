@@ -235,10 +235,10 @@ class Sessions:
         """Hold a session, so that `open` finds it again."""
         self._sessions[session.id] = session
 
-    def hides_names_in(self, conversation_id: str) -> bool:
-        """True while a visitor must not know which arm is which in this conversation."""
+    def blind_conversations(self) -> set[str]:
+        """The conversations in which a visitor must not yet know which arm is which."""
         hiding = (session for session in self._sessions.values() if session.hides_names)
-        return any(session.conversation_id == conversation_id for session in hiding)
+        return {session.conversation_id for session in hiding if session.conversation_id is not None}
 
     def close(self, session_id: str | None) -> Session | None:
         """The session whose page was closed long ago, which is forgotten here; None when it was not held."""

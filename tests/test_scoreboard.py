@@ -167,6 +167,24 @@ def test_only_who_may_finds_the_export_and_what_others_wrote(tmp_path: Path, may
         asyncio.run(page.compare.answering.close())
 
 
+def test_the_lists_do_not_unmask_a_conversation_before_its_vote(tmp_path: Path):
+    with stage(answers(), tmp_path) as parts:
+        page = build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
+        turn = judged_turn(parts.store, (0, -2, 5))
+        session = page.compare.sessions.open(None)
+        session.conversation_id, session.hides_names = turn.conversation_id, True
+        page.compare.sessions.keep(session)
+
+        def latest() -> int:
+            told = asyncio.run(page.scoreboard.read({page.scoreboard.configs: []}))[page.scoreboard.board]
+            return told.count("The latest 1.")
+
+        assert latest() == 0
+        session.hides_names = False
+        assert latest() == 2
+        asyncio.run(page.compare.answering.close())
+
+
 def test_a_format_that_is_none_is_said(tmp_path: Path):
     with stage(answers(), tmp_path) as parts:
         page = build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
