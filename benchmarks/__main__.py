@@ -1,4 +1,4 @@
-"""`python -m benchmarks [page] [store] [serving] [running]`: one table each, and the same figures as JSON.
+"""`python -m benchmarks [page] [store] [large-store] [serving] [running]`: one table each, and the same figures as JSON.
 
 Exit codes: 0 done, 1 something could not be measured (what was measured stays), 2 the command cannot be carried out.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import page, running, serving, store
+from benchmarks import large_store, page, running, serving, store
 from benchmarks.report import OnStep, Report, print_report, write_report
 from benchmarks.spread import MeasurementError
 from evaluation.provenance import arm_records
@@ -29,7 +29,7 @@ from evaluation.store import StoreError
 from presets.profile import Profile, Server, load_profile
 from presets.yaml_file import PresetError
 
-NAMES = ("page", "store", "serving", "running")
+NAMES = ("page", "store", "large-store", "serving", "running")
 OUT = Path("runs/benchmarks")
 REPEATS = 20
 START_TIMEOUT_S = 1800.0
@@ -102,6 +102,8 @@ def run(options: argparse.Namespace, profile: Profile, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix="files-") as files:
         if "store" in options.names:
             emit(store.measure(Path(files), repeats=options.repeats, on_step=progress("store")))
+        if "large-store" in options.names:
+            emit(large_store.measure(Path(files), repeats=options.repeats, on_step=progress("large-store")))
         if {"page", "serving", "running"} & set(options.names):
             with open_serving(profile, folder / "logs", scripted=options.scripted) as servers:
                 measure_servers(options, profile, servers, folder=Path(files), emit=emit)

@@ -273,8 +273,12 @@ def clopper_pearson(hits: int, n: int) -> tuple[float | None, float | None]:
     """The exact 95 % interval of a rate of `hits` in `n`, both ends in [0, 1]; None with no rows."""
     if not n:
         return None, None
-    found = stats.binomtest(hits, n).proportion_ci(CONFIDENCE, method="exact")
-    return float(found.low), float(found.high)
+    tail = (
+        1 - CONFIDENCE
+    ) / 2  # As quantiles of the beta distribution: scipy's binomtest searches for them, 50 times slower.
+    low = stats.beta.ppf(tail, hits, n - hits + 1) if hits else 0.0
+    high = stats.beta.ppf(1 - tail, hits + 1, n - hits) if hits < n else 1.0
+    return float(low), float(high)
 
 
 def _sign_flip_p(points: np.ndarray, cluster: np.ndarray, *, seed: int) -> float | None:

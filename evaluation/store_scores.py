@@ -25,14 +25,15 @@ SELECT r.arm_id, t.config_hash, t.conversation_id, j.rating, j.safe
 FROM responses_current AS r
 JOIN turns AS t ON t.id = r.turn_id
 JOIN judgements_current AS j ON j.response_id = r.id
-WHERE r.status = 'complete'
+WHERE r.status = 'complete' AND (:all OR t.config_hash IN (SELECT value FROM json_each(:configs)))
 ORDER BY r.position, t.created_at
 """
 VOTED = """
-SELECT v.outcome, v.best, v.presented, v.blind, t.config_hash, t.conversation_id
+SELECT v.outcome, v.best, v.presented, v.blind, t.conversation_id
 FROM votes AS v JOIN turns AS t ON t.id = v.turn_id
 WHERE v.revision = (SELECT max(revision) FROM votes
                     WHERE turn_id = v.turn_id AND session_id = v.session_id AND blind = v.blind)
+AND (:all OR t.config_hash IN (SELECT value FROM json_each(:configs)))
 """
 
 
@@ -87,12 +88,13 @@ def read_store_scores(path: Path, *, configs: Collection[str] = (), seed: int = 
         titles = dict(
             db.execute("SELECT hash, title FROM configs WHERE hash IN (SELECT config_hash FROM turns)").fetchall()
         )
-        chosen = set(configs) or set(titles)
-        judged = [row for row in db.execute(JUDGED) if row[1] in chosen]
-        voted = [vote for row in db.execute(VOTED) if (vote := Voted(*row)).config in chosen]
+        values = {"all": not configs, "configs": json.dumps(list(configs))}
+        judged = db.execute(JUDGED, values).fetchall()
+        voted = list(map(Voted._make, db.execute(VOTED, values)))
     arms, used, conversations, ratings, safe = zip(*judged, strict=True) if judged else ((),) * 5
     rows = judged_rows(used, conversations, ratings, safe)
-    by_arm = {arm: rows.where(np.array([each == arm for each in arms])) for arm in dict.fromkeys(arms)}
+    names = np.array(arms)
+    by_arm = {arm: rows.where(names == arm) for arm in dict.fromkeys(arms)}
     return StoreScores(
         configs=titles,
         scores={arm: score(part, seed=seed) for arm, part in by_arm.items()},
@@ -114,7 +116,6 @@ class Voted(NamedTuple):
     best: str | None
     presented: str
     blind: int
-    config: str
     conversation: str
 
 

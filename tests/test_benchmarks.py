@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, running, serving, store
+from benchmarks import large_store, page, running, serving, store
 from benchmarks.__main__ import main
 from benchmarks.browser import Browser
 from benchmarks.over_http import OverHttp, look, updated
 from benchmarks.report import NOTHING, Report, cell, write_report
 from benchmarks.spread import MeasurementError, Spread, differences, in_turn, ratios, spread
 from benchmarks.ways import Stopwatch, Timing, merge
+from evaluation.store_check import check
+from evaluation.store_scores import read_store_scores
 from playground import wording
 from presets.profile import PROFILES, Server, load_profile
 
@@ -265,9 +267,20 @@ def test_a_dry_run_of_a_benchmark_run_asks_the_same_in_every_way(
 def test_a_benchmark_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["pages"])
-    assert "there are page, store, serving, running" in capsys.readouterr().err
+    assert "there are page, store, large-store, serving, running" in capsys.readouterr().err
 
 
 def test_a_profile_without_an_adapter_has_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match="no adapter"):
         asyncio.run(serving.measure(None, server=Server("main", model="models/x"), repeats=1, on_step=lambda *_: None))
+
+
+def test_the_large_store_is_sound_and_holds_what_it_says(tmp_path: Path) -> None:
+    found = large_store.measure(tmp_path, repeats=1, on_step=lambda done, of: None, comparisons=90)
+    assert check(tmp_path / "large.sqlite3").problems == ()
+    scores = read_store_scores(tmp_path / "large.sqlite3")
+    assert sum(score.n for score in scores.scores.values()) == 90
+    assert len(scores.by_config) > 12
+    assert scores.open_votes.n > 10
+    assert set(found.data["ways"]) == set(found.data["samples"]["seconds"])
+    assert len((tmp_path / "large.csv").read_text().splitlines()) > 90
