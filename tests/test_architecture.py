@@ -28,7 +28,7 @@ MAY_IMPORT = {
 
 HOMES = {
     "gradio": ("playground/", "app.py"),
-    "sqlite_utils": ("evaluation/store.py", "evaluation/schema.py"),
+    "sqlite_utils": ("evaluation/store.py", "evaluation/schema.py", "evaluation/migrations.py"),
     "trl": ("align/",),
     "peft": ("align/",),
     "accelerate": ("align/",),

@@ -20,9 +20,10 @@ from sqlite_utils import Database
 
 from evaluation.export import export
 from evaluation.judgement import Judgement
+from evaluation.migrations import STEPS, migrations
 from evaluation.process import process_start
 from evaluation.response import Response
-from evaluation.schema import STEPS, filesystem, migrations, open_database
+from evaluation.schema import filesystem, open_database
 from evaluation.store import ABANDONED, ArmRecord, Store, StoreError, Turn
 from evaluation.store_commands import main
 from evaluation.store_history import find_conversations
