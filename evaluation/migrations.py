@@ -198,7 +198,28 @@ def m006_imports(db: Database) -> None:
     db.execute(view.replace("v.reason AS vote_reason,", f"v.reason AS vote_reason, {vote},"))
 
 
-STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes, m006_imports)
+def m009_erasing(db: Database) -> None:
+    """Words can be taken back: whose a conversation is, whether it is to be kept, and when its words were erased.
+
+    `owner` is the SHA-256 (hex) of a key that only the browser holds that began it. Votes stay append-only but for their
+    words, and what is erased or not to be kept does not go out as data.
+    """
+    db.execute("ALTER TABLE conversations ADD COLUMN owner TEXT CHECK(length(owner) = 64)")
+    db.execute("ALTER TABLE conversations ADD COLUMN kept INTEGER NOT NULL DEFAULT 1 CHECK(kept IN (0, 1))")
+    db.execute("ALTER TABLE conversations ADD COLUMN erased_at TEXT")
+    fixed = ", ".join(column.name for column in db.table("votes").columns if column.name != "reason")
+    db.execute("DROP TRIGGER votes_no_update")
+    refuse = "BEGIN SELECT RAISE(ABORT, 'votes are append-only'); END"
+    db.execute(f"CREATE TRIGGER votes_no_update BEFORE UPDATE OF {fixed} ON votes {refuse}")
+    db.execute(f"""CREATE TRIGGER votes_no_new_reason BEFORE UPDATE OF reason ON votes
+        WHEN NEW.reason <> '' OR NOT EXISTS (SELECT 1 FROM turns AS t JOIN conversations AS c ON c.id = t.conversation_id
+                                             WHERE t.id = NEW.turn_id AND c.erased_at IS NOT NULL) {refuse}""")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    db.execute("DROP VIEW comparisons")
+    db.execute(view.replace("ORDER BY c.created_at", "WHERE c.kept AND c.erased_at IS NULL\nORDER BY c.created_at"))
+
+
+STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes, m006_imports, m009_erasing)
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def process_start(pid: int) -> str | None:
@@ -32,3 +34,8 @@ def _start_without_proc(pid: int) -> str | None:
     except PermissionError:
         pass  # it runs, as another user
     return "unknown"
+
+
+def is_alive(owner: Mapping[str, Any]) -> bool:
+    """True while the process of this row of the table `processes` runs; another one that got its number is another."""
+    return owner["closed_at"] is None and process_start(owner["pid"]) == owner["started"]

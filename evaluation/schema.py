@@ -153,6 +153,9 @@ def _prepare(db: Database, path: Path) -> None:
     _turn_on_wal(db, path)
     db.execute("PRAGMA synchronous=NORMAL")
     db.execute("PRAGMA foreign_keys=ON")
+    db.execute(
+        "PRAGMA secure_delete=ON"
+    )  # What is erased is overwritten, or its words would stand in the file's free pages.
     with immediate(db):  # of two processes that open a new file at once, one migrates and the other waits
         require_known_schema(db, path)
         migrations().apply(db)

@@ -20,9 +20,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from evaluation.judgement import Judgement
-from evaluation.process import process_start
+from evaluation.process import is_alive, process_start
 from evaluation.response import FINAL, Response, Status
 from evaluation.schema import UPDATE_RESPONSE, StoreError, immediate, open_database, open_read_only, plain_words
+from evaluation.store_erase import erase, key_hash, left_over, owned
 from evaluation.store_records import (
     ArmRecord,
     StoredResponse,
@@ -77,13 +78,14 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file; what this store left unfinished becomes abandoned. A second call does nothing."""
+        """Close the file; what this store left unfinished becomes abandoned, and unkept goes. A second call does nothing."""
         with self._lock:
             if self._db is None:
                 return
             with plain_words(self.path), immediate(self._db):
                 _abandon(self._db, [self._process_id])
                 self._db.execute("UPDATE processes SET closed_at = ? WHERE id = ?", [_now(), self._process_id])
+                erase(self._db, left_over(self._db))
             self._db.close()
             self._db = None
 
@@ -92,12 +94,25 @@ class Store:
         with self._write() as db:
             return _save_config(db, config)
 
-    def begin_conversation(self, *, session_id: str, profile: str) -> str:
-        """The id of a new conversation. `session_id` is whoever votes; `profile` is the id of the profile that runs."""
+    def begin_conversation(self, *, session_id: str, profile: str, key: str | None = None, kept: bool = True) -> str:
+        """The id of a new conversation. `session_id` is whoever votes; `profile` is the id of the profile that runs.
+
+        Whoever holds `key` may have its words erased. Those of one that is not to be `kept` go when it ends.
+        """
         row = {"id": _new_id(), "session_id": session_id, "profile": profile, "created_at": _now()}
         with self._write() as db:
-            _insert(db, "conversations", row)
+            _insert(db, "conversations", {**row, "owner": None if key is None else key_hash(key), "kept": kept})
         return row["id"]
+
+    def erase(self, keys: Mapping[str, str]) -> int:
+        """How many conversations were emptied of words: those whose id stands here with the key that it was begun with.
+
+        Raises `StoreError`, having erased nothing, while one of them is still being answered.
+        """
+        with self._write(durable=True) as db:
+            found = owned(db, keys)
+            erase(db, found)
+        return len(found)
 
     def begin_turn(
         self,
@@ -206,21 +221,26 @@ class Store:
     def abandon(self) -> int:
         """How many unfinished responses of dead processes became `abandoned`; a new store has done this already.
 
+        What those processes did not live to erase of conversations that were not to be kept is erased.
+
         A process of another container or machine counts as dead: only processes of one machine may share the file.
         """
         sql = """SELECT id, pid, started, closed_at FROM processes
                  WHERE id IN (SELECT process_id FROM responses WHERE finished_at IS NULL)"""
         with self._write() as db:
             owners = list(db.query(sql))
-            return _abandon(db, [owner["id"] for owner in owners if not _is_alive(owner)])
+            abandoned = _abandon(db, [owner["id"] for owner in owners if not is_alive(owner)])
+            erase(db, left_over(db))
+            return abandoned
 
     def turns(self, conversation_id: str) -> list[StoredTurn]:
-        """The conversation's turns, oldest first, with the last attempt of each arm."""
+        """The conversation's turns, oldest first, with the last attempt of each arm. Raises `StoreError` for an erased one."""
         sql = """SELECT t.*, g.title AS config_title, g.text AS config_text
                  FROM turns AS t JOIN configs AS g ON g.hash = t.config_hash
                  WHERE t.conversation_id = ? ORDER BY t.turn_index"""
         with self._read() as db:
-            _require(db, "conversations", conversation_id)
+            if _require(db, "conversations", conversation_id)["erased_at"]:
+                raise StoreError(f"the words of conversation {conversation_id!r} were erased by whoever wrote them")
             return [_turn(db, row) for row in list(db.query(sql, [conversation_id]))]
 
     def session_judgements(self, session_id: str) -> list[tuple[str, Judgement]]:
@@ -274,10 +294,6 @@ class Store:
         return row["id"]
 
 
-def _is_alive(owner: Mapping[str, Any]) -> bool:
-    return owner["closed_at"] is None and process_start(owner["pid"]) == owner["started"]
-
-
 def _abandon(db: Database, process_ids: Sequence[str]) -> int:
     sql = """UPDATE responses SET status = 'abandoned', error = ?, finished_at = ?, updated_at = ?
              WHERE finished_at IS NULL AND process_id = ?"""
@@ -286,7 +302,10 @@ def _abandon(db: Database, process_ids: Sequence[str]) -> int:
 
 
 def _save_config(db: Database, config: SafetyConfig) -> str:
-    _insert_once(db, "configs", "hash", {**config_columns(config), "created_at": _now()})
+    row = config_columns(config)
+    _insert_once(db, "configs", "hash", {**row, "created_at": _now()})
+    erased = "UPDATE configs SET title = ?, text = ? WHERE hash = ? AND text = ''"
+    db.execute(erased, [row["title"], row["text"], row["hash"]])
     return config.content_hash
 
 

@@ -22,6 +22,7 @@ FROM turns AS t
 CROSS JOIN responses_current AS r ON r.turn_id = t.id AND r.status = 'complete'
 CROSS JOIN judgements_current AS j ON j.response_id = r.id
 JOIN configs AS g ON g.hash = t.config_hash
+JOIN conversations AS c ON c.id = t.conversation_id AND c.kept AND c.erased_at IS NULL
 WHERE {wrong} AND (:all OR t.config_hash IN (SELECT value FROM json_each(:configs)))
 AND t.conversation_id NOT IN (SELECT value FROM json_each(:without))
 ORDER BY t.rowid DESC, r.position LIMIT :limit

@@ -15,7 +15,7 @@ SELECT c.id, c.created_at, t.prompt, g.title AS config_title,
 FROM conversations AS c
 JOIN turns AS t ON t.conversation_id = c.id AND t.turn_index = 0
 JOIN configs AS g ON g.hash = t.config_hash
-WHERE c.id IN (SELECT value FROM json_each(:ids)) AND NOT EXISTS (
+WHERE c.id IN (SELECT value FROM json_each(:ids)) AND c.erased_at IS NULL AND NOT EXISTS (
   SELECT 1 FROM json_each(:words) AS word WHERE NOT EXISTS (
     SELECT 1 FROM turns AS u
     JOIN configs AS h ON h.hash = u.config_hash

@@ -72,10 +72,17 @@ def begin(store: Store, *, session_id: str = "s", arms: Sequence[ArmRecord] = AR
     return ask(store, store.begin_conversation(session_id=session_id, profile=profile), arms=arms)
 
 
-def ask(store: Store, conversation_id: str, *, prompt: str = "A beer?", arms: Sequence[ArmRecord] = ARMS) -> Turn:
-    system_prompt = render_system_prompt(CONFIG)
+def ask(
+    store: Store,
+    conversation_id: str,
+    *,
+    prompt: str = "A beer?",
+    arms: Sequence[ArmRecord] = ARMS,
+    config: SafetyConfig = CONFIG,
+) -> Turn:
+    system_prompt = render_system_prompt(config)
     return store.begin_turn(
-        conversation_id, prompt=prompt, config=CONFIG, system_prompt=system_prompt, sampling=Sampling(seed=7), arms=arms
+        conversation_id, prompt=prompt, config=config, system_prompt=system_prompt, sampling=Sampling(seed=7), arms=arms
     )
 
 
