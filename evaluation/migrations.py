@@ -202,7 +202,8 @@ def m009_erasing(db: Database) -> None:
     """Words can be taken back: whose a conversation is, whether it is to be kept, and when its words were erased.
 
     `owner` is the SHA-256 (hex) of a key that only the browser holds that began it. Votes stay append-only but for their
-    words, and what is erased or not to be kept does not go out as data.
+    words, what is erased or not to be kept does not go out as data, and
+    what comes late to an erased conversation comes without words.
     """
     db.execute("ALTER TABLE conversations ADD COLUMN owner TEXT CHECK(length(owner) = 64)")
     db.execute("ALTER TABLE conversations ADD COLUMN kept INTEGER NOT NULL DEFAULT 1 CHECK(kept IN (0, 1))")
@@ -214,6 +215,18 @@ def m009_erasing(db: Database) -> None:
     db.execute(f"""CREATE TRIGGER votes_no_new_reason BEFORE UPDATE OF reason ON votes
         WHEN NEW.reason <> '' OR NOT EXISTS (SELECT 1 FROM turns AS t JOIN conversations AS c ON c.id = t.conversation_id
                                              WHERE t.id = NEW.turn_id AND c.erased_at IS NOT NULL) {refuse}""")
+    erased = """EXISTS (SELECT 1 FROM turns AS t JOIN conversations AS c ON c.id = t.conversation_id
+                        WHERE t.id = {turn} AND c.erased_at IS NOT NULL)"""
+    response = "(SELECT turn_id FROM responses WHERE id = NEW.response_id)"
+    for table, turn, words in (
+        ("judgements", response, "reason = '', raw = ''"),
+        ("votes", "NEW.turn_id", "reason = ''"),
+    ):
+        db.execute(f"""CREATE TRIGGER {table}_of_erased AFTER INSERT ON {table} WHEN {erased.format(turn=turn)}
+            BEGIN UPDATE {table} SET {words} WHERE id = NEW.id; END""")
+    db.execute("""CREATE TRIGGER turns_of_erased BEFORE INSERT ON turns
+        WHEN EXISTS (SELECT 1 FROM conversations WHERE id = NEW.conversation_id AND erased_at IS NOT NULL)
+        BEGIN SELECT RAISE(ABORT, 'the words of this conversation were erased, start a new one'); END""")
     (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
     db.execute("DROP VIEW comparisons")
     db.execute(view.replace("ORDER BY c.created_at", "WHERE c.kept AND c.erased_at IS NULL\nORDER BY c.created_at"))

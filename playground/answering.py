@@ -71,11 +71,12 @@ class Answering:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._judging: dict[str, asyncio.Task[None]] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}  # by the session's id
 
     async def close(self) -> None:
         """Ask and judge no more, write down what there is, and close the connections to the servers."""
         await cancelled(*self._asking.values())
-        await asyncio.gather(*self._finishing.values(), return_exceptions=True)
+        await asyncio.gather(*self._finishing.values(), *self._leaving.values(), return_exceptions=True)
         await cancelled(*self._judging.values(), *filter(None, (self._attestation, self._warming)))
         await self._opened.aclose()
 
@@ -114,17 +115,27 @@ class Answering:
             return [wording.unattested(failure)]
         return self._attestation.result()
 
-    async def begin(self, session: Session, prompt: str, config: SafetyConfig, *, hide_names: bool = False) -> Turn:
+    async def begin(
+        self, session: Session, prompt: str, config: SafetyConfig, *, hide_names: bool = False, keeps: bool = True
+    ) -> Turn:
         """A new turn of the session, written down with a pending answer of every arm; nothing is asked yet.
 
         Another config than the last turn's starts a new conversation; there the arms stand in a drawn order if names are
-        to be hidden. Raises `NotNow` and `StoreError`.
+        to be hidden, and its words are erased when it ends unless they are to be kept. Raises `NotNow` and `StoreError`.
         """
         prompt = session.check_prompt(prompt)
         if not self.takes_prompts:
             raise NotNow(wording.STILL_CHECKING if self.is_checking else wording.STILL_STARTING)
         with session.opening():
+            if not session.continues_under(config):
+                await self.leave(session)
+                session.keeps = keeps
             return await asyncio.to_thread(self._write_turn, session, prompt, config, hide_names)
+
+    async def leave(self, session: Session) -> None:
+        """End the session's conversation in the store: one that was not to be kept loses its words. Raises `StoreError`."""
+        if session.conversation_id is not None and not session.keeps:
+            await asyncio.to_thread(self._store.erase, {session.conversation_id: session.key})
 
     async def answer(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
         """Snapshots of the arm's growing answer; the last one is final, and is stored as such.
@@ -213,12 +224,22 @@ class Answering:
                 self._finish(turn, answer, "stopped", "")
 
     def abandon(self, session: Session) -> None:
-        """Finish as abandoned what a session that was closed left unfinished. Needs a running loop."""
+        """Finish as abandoned what a session that was closed left unfinished, then `leave` it. Needs a running loop."""
         for turn in session.turns:
             for arm_id, answer in turn.answers.items():
                 if not answer.is_final:
                     turn.stops[arm_id].set()
                     self._finish(turn, answer, "abandoned", "")
+        keep(self._leaving, session.id, self._leave_when_over(session))
+
+    async def _leave_when_over(self, session: Session) -> None:
+        for turn in session.turns:
+            for answer in turn.answers.values():
+                await settled(self._finishing, answer.response_id)
+        try:
+            await self.leave(session)
+        except StoreError:
+            log.exception("a conversation that was not to be kept is not erased yet; it will be when the page stops")
 
     async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str) -> Vote:
         """The vote on the turn on show, once it is on disk; names are hidden no more. Raises `NotNow` and `StoreError`."""
@@ -241,7 +262,9 @@ class Answering:
             order = random.sample(list(self.arms), len(self.arms)) if hide_names else list(self.arms)
         conversation_id = session.conversation_id if continues else None
         if conversation_id is None:
-            conversation_id = self._store.begin_conversation(session_id=session.id, profile=self.profile.id)
+            conversation_id = self._store.begin_conversation(
+                session_id=session.id, profile=self.profile.id, key=session.key, kept=session.keeps
+            )
         stored = self._store.begin_turn(
             conversation_id,
             prompt=prompt,

@@ -20,7 +20,7 @@ import gradio as gr
 
 from evaluation.store import StoreError
 from evaluation.vote import Outcome
-from playground import markup, scripts, wording
+from playground import keeping_wording, markup, scripts, wording
 from playground.answering import Answering
 from playground.ballot import Ballot
 from playground.panes import Pane, Panes
@@ -98,6 +98,9 @@ class Compare:
                 container=False,
                 elem_id="hide-names",
             )
+            self.unkept = gr.Checkbox(
+                False, label=keeping_wording.UNKEPT, info=keeping_wording.KEPT, container=False, elem_id="unkept"
+            )
             self.examples = self._build_examples()
 
     def _build_examples(self) -> dict[str, gr.Button]:
@@ -122,7 +125,7 @@ class Compare:
         gr.on(drafted, draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
     def _wire_turn(self) -> None:
-        data = {self.session, self.prompt, self.hide_names, *self.picker.inputs}
+        data = {self.session, self.prompt, self.hide_names, self.unkept, *self.picker.inputs}
         shown = [self.session, self.taken, self.asked, *self.panes.outputs]
         sent = gr.on(
             [self.send.click, self.prompt.submit], self.converse, data, shown, js=scripts.LEAVE_PROMPT, **STREAM
@@ -140,7 +143,7 @@ class Compare:
             state.change(None, None, list(updates), js=scripts.always(updates), **PRIVATE)
         self.stop.click(self.stop_all, {self.session}, self._gates, **AT_ONCE)
         gr.on(
-            [self.new.click, self.hide_names.input],
+            [self.new.click, self.hide_names.input, self.unkept.input],
             self.start_over,
             {self.session, self.hide_names},
             self._turn_outputs,
@@ -175,7 +178,7 @@ class Compare:
     @property
     def _between_turns(self) -> tuple[Any, ...]:
         """What may be used only while no arm is answering."""
-        return (self.new, self.hide_names, self.picker.choice)
+        return (self.new, self.hide_names, self.unkept, self.picker.choice)
 
     @property
     def _turn_outputs(self) -> list[Any]:
@@ -216,6 +219,8 @@ class Compare:
         """An empty conversation; the session's scores stay."""
         session = self.sessions.open(data[self.session])
         with told():
+            if not session.is_busy:
+                await self.answering.leave(session)
             session.start_over(hide_names=bool(data[self.hide_names]))
         return self._turn_updates(session)
 
@@ -225,8 +230,8 @@ class Compare:
         self.sessions.keep(session)
         with told():
             config = self.picker.config(data)
-            hide = bool(data[self.hide_names])
-            turn = await self.answering.begin(session, data[self.prompt] or "", config, hide_names=hide)
+            wishes = {"hide_names": bool(data[self.hide_names]), "keeps": not data[self.unkept]}
+            turn = await self.answering.begin(session, data[self.prompt] or "", config, **wishes)
         self.answering.ask(session, turn)
         asked = {self.session: session.id, self.taken: turn.id, self.asked: turn.id}
         yield {**asked, **self.panes.updates(session)}

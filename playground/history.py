@@ -15,6 +15,7 @@ from evaluation.store import Store, StoreError
 from evaluation.store_history import find_conversations
 from playground import history_wording, markup, replay
 from playground.compare import AT_ONCE, PRIVATE, Compare, told
+from playground.own_data import OwnData, remembered
 from playground.picker import Data, Updates
 
 REMEMBERED = 200
@@ -53,12 +54,14 @@ class History:
             )
             self.choice = gr.Radio([], label=history_wording.FOUND, elem_id="history-choice", visible=False)
             self.note = gr.HTML(markup.notice(history_wording.EMPTY), elem_id="history-note")
+            self.own = OwnData(store, compare, mine, self.choice)
             self.replay = gr.HTML(elem_id="replay")
         for judged in compare.judged:
             judged.then(self.remember, {compare.session, self.mine}, [self.mine], **PRIVATE)
         # What is read stays: a link that opens this tab makes it look for this browser's conversations, too.
         shown = [self.choice, self.note]
         gr.on([tab.select, self.words.change], self.find, {self.words, self.mine}, shown, **_latest())
+        self.own.erased.success(self.find, {self.words, self.mine}, shown, **PRIVATE)
         self.choice.input(self.choose, {self.choice}, [self.replay], **AT_ONCE)
 
     @property
@@ -67,14 +70,17 @@ class History:
         return {"inputs": None, "outputs": [self.tabs, self.replay], **AT_ONCE}
 
     async def remember(self, data: Data) -> Updates:
-        """The browser's own conversations, with the one that a prompt was just sent in."""
-        current = self.compare.sessions.open(data[self.compare.session]).conversation_id
-        mine = [each for each in data[self.mine] or () if each != current]
-        return {self.mine: [*mine, current][-REMEMBERED:] if current else mine}
+        """The browser's own conversations, with the one that a prompt was just sent in, if that is kept; see `remembered`."""
+        session = self.compare.sessions.open(data[self.compare.session])
+        mine = list(data[self.mine] or ())
+        if session.conversation_id is None or not session.keeps:
+            return {self.mine: mine}
+        current = f"{session.conversation_id} {session.key}"
+        return {self.mine: [*(each for each in mine if each != current), current][-REMEMBERED:]}
 
     async def find(self, data: Data) -> Updates:
         """This browser's conversations in which all the words occur."""
-        mine = [each for each in data[self.mine] or () if isinstance(each, str)][-REMEMBERED:]
+        mine = list(remembered(data[self.mine] or ()))[-REMEMBERED:]
         with told():
             words = data[self.words] or ""
             found = await asyncio.to_thread(find_conversations, self.store.path, mine, words=words)

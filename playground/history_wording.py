@@ -19,7 +19,10 @@ FOUND = "Choose a conversation to read it again"
 EMPTY = "No conversation was begun in this browser yet."
 NOTHING = "None of this browser's conversations has all these words."
 HIDDEN = "The names in this conversation are hidden until the vote. Vote first."
-UNKNOWN = "There is no such conversation in this page's store. The link may be incomplete, or of another page."
+UNKNOWN = (
+    "There is no such conversation in this page's store, or its words were deleted. The link may be incomplete, or of another "
+    "page."
+)
 LINK = "Permanent link to this conversation"
 PROVENANCE = "Which model this was"
 

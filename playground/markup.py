@@ -21,7 +21,7 @@ from evaluation.cosa_score import Score
 from evaluation.judgement import MAX_RATING, Judgement
 from evaluation.serving import ServerStatus
 from evaluation.store_scores import StoreScores, Tally, Votes
-from playground import wording
+from playground import keeping_wording, wording
 from playground.grid import Count, agreement, findings, resistance
 from playground.session import Answer, Standing, Turn
 from presets.arm import Arm
@@ -88,7 +88,7 @@ def footer() -> str:
         f"<span>{''.join(f'<kbd>{escape(key)}</kbd>' for key in combination.split())} {escape(what)}</span>"
         for combination, what in wording.KEYS
     )
-    return f'<footer class="foot"><p class="keys">{keys}</p><p>{escape(wording.STORED)}</p></footer>'
+    return f'<footer class="foot"><p class="keys">{keys}</p><p>{escape(keeping_wording.STORED)}</p></footer>'
 
 
 def servers(statuses: Sequence[ServerStatus], warnings: Sequence[str], *, is_checking: bool = False) -> str:

@@ -7,8 +7,9 @@ Everything is keyed by the arm's id, never by the served model's name, which two
 from __future__ import annotations
 
 import asyncio
+import secrets
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -126,7 +127,8 @@ class Session:
     """One open page: its conversation (None until the first prompt), the conversation's turns, and its config.
 
     `hides_names` is True while the visitor must not know which arm is which: from the first turn of a conversation, in
-    which the arms stand in a drawn order, to the first vote in it.
+    which the arms stand in a drawn order, to the first vote in it. `keeps` is False while the conversation's words are to be
+    erased when it ends; with `key` they can be at any time.
     """
 
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -134,6 +136,8 @@ class Session:
     config: SafetyConfig | None = None
     turns: list[Turn] = field(default_factory=list)
     hides_names: bool = False
+    keeps: bool = True
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     is_opening: bool = False
 
     @property
@@ -239,6 +243,14 @@ class Sessions:
         """The conversations in which a visitor must not yet know which arm is which."""
         hiding = (session for session in self._sessions.values() if session.hides_names)
         return {session.conversation_id for session in hiding if session.conversation_id is not None}
+
+    def forget(self, conversation_ids: Collection[str]) -> None:
+        """End these conversations wherever they are on show. Raises `NotNow` while arms are answering in one."""
+        showing = [session for session in self._sessions.values() if session.conversation_id in conversation_ids]
+        if any(session.is_busy for session in showing):
+            raise NotNow("The arms are still answering in one of these conversations. Press Stop first.")
+        for session in showing:
+            session.start_over()
 
     def close(self, session_id: str | None) -> Session | None:
         """The session whose page was closed long ago, which is forgotten here; None when it was not held."""

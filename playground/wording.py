@@ -21,7 +21,6 @@ LEAD = (
     "Choose who may hear what: one safety config, one prompt, {count} arms side by side, "
     "each answer judged against the config."
 )
-STORED = "Prompts, answers, verdicts and votes are kept in an SQLite file on the machine that runs this page."
 
 CONFIG = "Safety config"
 CONFIG_LABEL = "Who is speaking to whom?"

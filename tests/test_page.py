@@ -90,6 +90,7 @@ def inputs(compare: Compare, **values: object) -> Data:
         compare.prompt: "How do I play poker?",
         ballot.reason: "",
         compare.hide_names: False,
+        compare.unkept: False,
     }
     data |= {
         picker.choice: "casino",
@@ -100,7 +101,7 @@ def inputs(compare: Compare, **values: object) -> Data:
         picker.text_decides: False,
     }
     named = {"session": compare.session, "prompt": compare.prompt, "reason": ballot.reason, "choice": picker.choice}
-    named |= {"blind": compare.hide_names}
+    named |= {"blind": compare.hide_names, "unkept": compare.unkept}
     named |= {"title": picker.title, "text": picker.text, "allowed": picker.allowed, "decides": picker.text_decides}
     return data | {named[name]: value for name, value in values.items()}
 
