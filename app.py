@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 OUR_PACKAGES = ("evaluation", "playground")
 """Whose log is shown from INFO on. The libraries under the page speak up at WARNING, or nobody could read it."""
+
+LIMITS = {
+    "answers": "answers that may be begun in a minute (a turn has one of each arm)",
+    "tokens": "tokens that the models may write in an hour",
+    "streams": "answers that may be written at once",
+}
+"""The flags --max-...: what one visitor may ask for, see `playground.limits.Allowance`."""
 
 SHARE_WARNING = (
     "WARNING: --share gives everyone who has the link a page that can relax a model's safety, through a tunnel "
@@ -95,6 +103,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="hide the names of the arms until the vote, in every conversation; else each visitor chooses",
     )
+    limits = parser.add_argument_group(
+        "limits per visitor", "0 sets none; without these flags there are limits only where others reach the page"
+    )
+    for name, what in LIMITS.items():
+        limits.add_argument(f"--max-{name}", type=int, metavar="N", help=what)
     return parser.parse_args(arguments)
 
 
@@ -121,12 +134,17 @@ def check_port(host: str, port: int) -> None:
         ) from error
 
 
+def is_only_here(options: argparse.Namespace) -> bool:
+    """True when only this machine's own users reach the page."""
+    return options.host in LOOPBACK and not options.share
+
+
 def permissions(options: argparse.Namespace) -> dict[str, bool]:
     """What visitors may do: all of it where only this machine's own users reach the page, else what a flag allows.
 
     On a public page anybody comes, and not everybody may write safety configs, or read what others have written.
     """
-    is_private = options.host in LOOPBACK and not options.share
+    is_private = is_only_here(options)
     allowed = {"may_edit": options.allow_config_edits, "may_export": options.allow_exports}
     return {name: given or is_private for name, given in allowed.items()}
 
@@ -134,16 +152,20 @@ def permissions(options: argparse.Namespace) -> dict[str, bool]:
 def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     """The address of the running page. `parts` closes what was opened, the page first. Raises `CannotStart`."""
     # gradio takes seconds to import: --help and a taken port need not wait for it.
+    from playground.limits import NO_LIMITS, PUBLIC
     from playground.page import build_page
 
+    given = {name: value for name in LIMITS if (value := getattr(options, f"max_{name}")) is not None}
     try:
         profile = load_profile(options.profile)
         store = parts.enter_context(Store(options.db))
         serving = Serving(profile, log_folder=options.db.parent / "logs")
         parts.callback(serving.stop)
         judge = partial(open_judge, profile, serving)
-        page = build_page(profile, serving, judge, store, always_blind=options.blind, **permissions(options))
-    except (PresetError, StoreError) as error:
+        allowance = replace(NO_LIMITS if is_only_here(options) else PUBLIC, **given)
+        allowed = permissions(options)
+        page = build_page(profile, serving, judge, store, always_blind=options.blind, allowance=allowance, **allowed)
+    except (PresetError, StoreError, ValueError) as error:
         raise CannotStart(str(error)) from error
     if options.share:
         print(SHARE_WARNING, file=sys.stderr, flush=True)

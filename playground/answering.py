@@ -22,6 +22,7 @@ from evaluation.serving import ServerStatus, Serving, attest_servers, open_endpo
 from evaluation.store import Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording
+from playground.limits import NO_LIMITS, Allowance, Limits
 from playground.session import Answer, NotNow, Session, Standing, Turn, standings
 from playground.tasks import cancelled, keep, settled, until
 from presets.arm import Arm
@@ -45,7 +46,8 @@ log = logging.getLogger(__name__)
 class Answering:
     """The profile's page arms at work: their servers, their judge, and the store that keeps what they say.
 
-    `provenance` says what each arm and the judge are; it is stored with every answer and every judgement.
+    `provenance` says what each arm and the judge are; it is stored with every answer and every judgement. `allowance` is what
+    one visitor may ask for.
     """
 
     def __init__(
@@ -56,11 +58,12 @@ class Answering:
         store: Store,
         *,
         provenance: Provenance,
+        allowance: Allowance = NO_LIMITS,
     ) -> None:
         self.profile = profile
         self.arms = {arm_id: profile.arm(arm_id) for arm_id in profile.page_arms}
         self._serving, self._store, self._open_judge = serving, store, open_judge
-        self._provenance = provenance
+        self._provenance, self.limits = provenance, Limits(allowance)
         self._opened = AsyncExitStack()
         self._endpoints: dict[str, Endpoint] = {}
         self._judge: Judge | None = None
@@ -71,7 +74,7 @@ class Answering:
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._judging: dict[str, asyncio.Task[None]] = {}
-        self._leaving: dict[str, asyncio.Task[None]] = {}  # by the session's id
+        self._leaving: dict[str, asyncio.Task[None]] = {}
 
     async def close(self) -> None:
         """Ask and judge no more, write down what there is, and close the connections to the servers."""
@@ -130,7 +133,10 @@ class Answering:
             if not session.continues_under(config):
                 await self.leave(session)
                 session.keeps = keeps
-            return await asyncio.to_thread(self._write_turn, session, prompt, config, hide_names)
+            self.limits.admit(session.visitor, len(self.arms))
+            turn = await asyncio.to_thread(self._write_turn, session, prompt, config, hide_names)
+        self.limits.begun(session.visitor, (answer.response_id for answer in turn.answers.values()))
+        return turn
 
     async def leave(self, session: Session) -> None:
         """End the session's conversation in the store: one that was not to be kept loses its words. Raises `StoreError`."""
@@ -213,7 +219,9 @@ class Answering:
         if self._is_starting(self.arms[arm_id]):
             raise NotNow(wording.STILL_STARTING)
         with session.opening():
+            self.limits.admit(session.visitor, 1)
             turn.restart(arm_id, await asyncio.to_thread(self._store.retry, turn.id, arm_id))
+        self.limits.begun(session.visitor, [turn.answers[arm_id].response_id])
         return turn
 
     def stop(self, turn: Turn) -> None:
@@ -230,7 +238,8 @@ class Answering:
                 if not answer.is_final:
                     turn.stops[arm_id].set()
                     self._finish(turn, answer, "abandoned", "")
-        keep(self._leaving, session.id, self._leave_when_over(session))
+        if session.conversation_id is not None and not session.keeps:
+            keep(self._leaving, session.conversation_id, self._leave_when_over(session))
 
     async def _leave_when_over(self, session: Session) -> None:
         for turn in session.turns:
@@ -302,6 +311,7 @@ class Answering:
 
     async def _write_final(self, turn: Turn, answer: Answer, status: Status, error: str) -> None:
         """What cannot be stored is not shown as complete. The first final state wins, here as in the store."""
+        self.limits.ended(answer.response_id, answer.response.completion_tokens)
         if answer.is_final:
             return
         try:

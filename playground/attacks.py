@@ -11,15 +11,14 @@ from playground import markup, wording
 from playground.batch import Batches, is_judged
 from playground.compare import AT_ONCE, STREAM, told
 from playground.picker import Choices, Data, Updates
-from playground.session import Session
 from presets.attack import load_attacks
 
 
 class Attacks:
-    """The tab. Made inside a `gr.Blocks`, it places and wires its components; `session` holds the open page's id."""
+    """The tab. Made inside a `gr.Blocks`, it places and wires its components."""
 
-    def __init__(self, batches: Batches, choices: Choices, session: gr.State) -> None:
-        self.batches, self.choices, self.session = batches, choices, session
+    def __init__(self, batches: Batches, choices: Choices) -> None:
+        self.batches, self.choices = batches, choices
         with gr.Column(elem_id="attacks", elem_classes="grid-tab"):
             gr.HTML(markup.caption(wording.ATTACKS_LEAD))
             with gr.Row():
@@ -39,11 +38,11 @@ class Attacks:
                 self.run = gr.Button(wording.ATTACKS_RUN, variant="primary", elem_id="attack-run", min_width=120)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="attack-stop", min_width=90)
             self.grid = gr.HTML(elem_id="attack-grid")
-        data = {self.session, self.prompt, self.config}
+        data = {*batches.inputs, self.prompt, self.config}
         gr.on([self.run.click, self.prompt.submit], self.ask, data, [self.grid], **STREAM)
-        self.stop.click(self.stop_all, {self.session}, None, **AT_ONCE)
+        self.stop.click(batches.stop, batches.inputs, None, **AT_ONCE)
 
-    async def ask(self, data: Data) -> AsyncGenerator[Updates, None]:
+    async def ask(self, data: Data, request: gr.Request | None = None) -> AsyncGenerator[Updates, None]:
         """The prompt in every frame, asked of every arm; the grid as it fills, until all is judged."""
         prompt, attacks = (data[self.prompt] or "").strip(), load_attacks()
         arms = list(self.batches.answering.arms.values())
@@ -52,12 +51,8 @@ class Attacks:
         config = self.choices.configs[data[self.config]]
         with told():
             asked = [(words, config) for words in sent]
-            async with aclosing(self.batches.fill(data[self.session] or Session().id, asked)) as frames:
+            async with aclosing(self.batches.fill(asked, data, request)) as frames:
                 async for turns in frames:
                     rows = [(attack.title, turn) for attack, turn in zip(attacks, turns, strict=False)]
                     table = markup.grid(rows, arms, self.choices.taxonomy, notes=sent)
                     yield {self.grid: table + (markup.findings_on_attacks(turns, arms) if is_judged(turns) else "")}
-
-    async def stop_all(self, data: Data) -> None:
-        """Stop what this page is filling."""
-        self.batches.stop(data[self.session] or "")

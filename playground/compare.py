@@ -23,6 +23,7 @@ from evaluation.vote import Outcome
 from playground import keeping_wording, markup, scripts, wording
 from playground.answering import Answering
 from playground.ballot import Ballot
+from playground.limits import visitor_of
 from playground.panes import Pane, Panes
 from playground.picker import Choices, Data, Picker, Updates
 from playground.session import NotNow, Session, Sessions, Standing, Turn, standings
@@ -224,10 +225,11 @@ class Compare:
             session.start_over(hide_names=bool(data[self.hide_names]))
         return self._turn_updates(session)
 
-    async def converse(self, data: Data) -> AsyncGenerator[Updates, None]:
+    async def converse(self, data: Data, request: gr.Request | None = None) -> AsyncGenerator[Updates, None]:
         """A new turn, written down and asked, and the arms' answers as they grow; see `settle` for what follows."""
         session = self.sessions.open(data[self.session])
         self.sessions.keep(session)
+        session.visitor = visitor_of(request)
         with told():
             config = self.picker.config(data)
             wishes = {"hide_names": bool(data[self.hide_names]), "keeps": not data[self.unkept]}

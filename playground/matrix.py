@@ -11,17 +11,17 @@ from playground import markup, wording
 from playground.batch import Batches, is_judged
 from playground.compare import AT_ONCE, STREAM, told
 from playground.picker import Choices, Data, Picker, Updates
-from playground.session import NotNow, Session
+from playground.session import NotNow
 
 FEWEST, MOST = 2, 8
 """Configs in a grid: one is no comparison, and more than eight nobody reads."""
 
 
 class Matrix:
-    """The tab. Made inside a `gr.Blocks`, it places and wires its components; `session` holds the open page's id."""
+    """The tab. Made inside a `gr.Blocks`, it places and wires its components."""
 
-    def __init__(self, batches: Batches, choices: Choices, picker: Picker, session: gr.State) -> None:
-        self.batches, self.choices, self.picker, self.session = batches, choices, picker, session
+    def __init__(self, batches: Batches, choices: Choices, picker: Picker) -> None:
+        self.batches, self.choices, self.picker = batches, choices, picker
         with gr.Column(elem_id="matrix", elem_classes="grid-tab"):
             gr.HTML(markup.caption(wording.MATRIX_LEAD))
             self.prompt = gr.Textbox(
@@ -39,11 +39,11 @@ class Matrix:
                 self.run = gr.Button(wording.GRID_RUN, variant="primary", elem_id="matrix-run", min_width=120)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="matrix-stop", min_width=90)
             self.grid = gr.HTML(elem_id="matrix-grid")
-        data = {self.session, self.prompt, self.configs, *picker.inputs}
+        data = {*batches.inputs, self.prompt, self.configs, *picker.inputs}
         gr.on([self.run.click, self.prompt.submit], self.ask, data, [self.grid], **STREAM)
-        self.stop.click(self.stop_all, {self.session}, None, **AT_ONCE)
+        self.stop.click(batches.stop, batches.inputs, None, **AT_ONCE)
 
-    async def ask(self, data: Data) -> AsyncGenerator[Updates, None]:
+    async def ask(self, data: Data, request: gr.Request | None = None) -> AsyncGenerator[Updates, None]:
         """The prompt under every chosen config, asked of every arm; the grid as it fills, until all is judged."""
         chosen = data[self.configs] or ()
         arms = list(self.batches.answering.arms.values())
@@ -52,12 +52,8 @@ class Matrix:
                 raise NotNow(wording.MATRIX_CONFIGS.format(fewest=FEWEST, most=MOST) + ".")
             configs = [self.choices.configs.get(each) or self.picker.own(data) for each in chosen]
             asked = [(data[self.prompt] or "", config) for config in configs]
-            async with aclosing(self.batches.fill(data[self.session] or Session().id, asked)) as frames:
+            async with aclosing(self.batches.fill(asked, data, request)) as frames:
                 async for turns in frames:
                     rows = [(turn.config.title, turn) for turn in turns]
                     table = markup.grid(rows, arms, self.choices.taxonomy)
                     yield {self.grid: table + (markup.findings_on_configs(turns, arms) if is_judged(turns) else "")}
-
-    async def stop_all(self, data: Data) -> None:
-        """Stop what this page is filling."""
-        self.batches.stop(data[self.session] or "")

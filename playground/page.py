@@ -20,6 +20,7 @@ from playground.batch import Batches
 from playground.check import Check
 from playground.compare import Compare
 from playground.history import TAB, History, browser_state
+from playground.limits import NO_LIMITS, Allowance
 from playground.matrix import Matrix
 from playground.picker import Choices
 from playground.scoreboard import Scoreboard
@@ -81,28 +82,29 @@ def build_page(
     may_edit: bool = True,
     may_export: bool = True,
     always_blind: bool = False,
+    allowance: Allowance = NO_LIMITS,
 ) -> Page:
     """The page over these parts. Raises `PresetError` for unreadable presets.
 
     `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote. With `always_blind`
-    no conversation shows the names of its arms before the vote.
+    no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
     """
-    answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile))
+    answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile), allowance=allowance)
     taxonomy = load_taxonomy(profile.taxonomy)
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
-    batches = Batches(answering)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(markup.header(profile))
         mine = browser_state()
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
                 compare = Compare(answering, choices, always_blind=always_blind)
+                batches = Batches(compare)
             with gr.Tab(wording.TABS[1], elem_id="tab-check"):
-                check = Check(batches, choices, compare.picker, compare.session)
+                check = Check(batches, choices, compare.picker)
             with gr.Tab(wording.TABS[2], elem_id="tab-matrix"):
-                matrix = Matrix(batches, choices, compare.picker, compare.session)
+                matrix = Matrix(batches, choices, compare.picker)
             with gr.Tab(wording.TABS[3], elem_id="tab-attacks"):
-                attacks = Attacks(batches, choices, compare.session)
+                attacks = Attacks(batches, choices)
             with gr.Tab(wording.TABS[4], elem_id="tab-scores") as tab:
                 scoreboard = Scoreboard(store.path, compare, tab, may_export=may_export)
             with gr.Tab(wording.TABS[5], elem_id="tab-history", id=TAB) as tab:

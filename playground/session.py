@@ -128,7 +128,7 @@ class Session:
 
     `hides_names` is True while the visitor must not know which arm is which: from the first turn of a conversation, in
     which the arms stand in a drawn order, to the first vote in it. `keeps` is False while the conversation's words are to be
-    erased when it ends; with `key` they can be at any time.
+    erased when it ends; with `key` they can be at any time. `visitor` says whose limits count.
     """
 
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -137,6 +137,7 @@ class Session:
     turns: list[Turn] = field(default_factory=list)
     hides_names: bool = False
     keeps: bool = True
+    visitor: str = ""
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
     is_opening: bool = False
 

@@ -20,7 +20,7 @@ from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SafetyConfig
 from presets.yaml_file import PresetError
 from tests.stage import ANSWER, REFUSAL, Stage, on_stage, stage
-from tests.test_matrix import BAR, CARDS, OPEN, page_of, turn
+from tests.test_matrix import BAR, CARDS, OPEN, asking, page_of, turn
 
 TAXONOMY = load_taxonomy("tinyworld")
 
@@ -96,7 +96,7 @@ def checked(parts: Stage, **values: object) -> list[str]:
     async def run() -> list[str]:
         page = page_of(parts)
         tab: Check = page.check
-        data = {**dict.fromkeys(tab.picker.inputs, ""), tab.session: "me"}
+        data = {**dict.fromkeys(tab.picker.inputs, ""), **asking(page)}
         data |= {getattr(tab.picker, name): value for name, value in values.items()}
         page.compare.answering.warnings()
         while page.compare.answering.warnings() is None:

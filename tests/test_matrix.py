@@ -96,6 +96,11 @@ def obedient(body: dict) -> ScriptedReply:
     return ScriptedReply(ANSWER if body["model"] == "cosalign" and is_casino else REFUSAL)
 
 
+def asking(page: Page, *, unkept: bool = False) -> dict:
+    """What a page holds of who asks."""
+    return {page.compare.session: "me", page.compare.unkept: unkept}
+
+
 def fill(parts: Stage, *config_ids: str, prompt: str = "How do I play poker?", attack: bool = False) -> list[str]:
     """The grid's HTML as it fills; with `attack` that of the attempts against the one config."""
 
@@ -104,7 +109,7 @@ def fill(parts: Stage, *config_ids: str, prompt: str = "How do I play poker?", a
         tab = page.attacks if attack else page.matrix
         chosen = {tab.config: config_ids[0]} if attack else {tab.configs: list(config_ids)}
         picked = dict.fromkeys(page.compare.picker.inputs, "")
-        data = {**picked, tab.session: "me", tab.prompt: prompt, **chosen}
+        data = {**picked, **asking(page), tab.prompt: prompt, **chosen}
         page.compare.answering.warnings()
         while page.compare.answering.warnings() is None:
             await asyncio.sleep(0.02)
@@ -180,7 +185,7 @@ def test_a_grid_that_is_left_is_abandoned_and_can_be_filled_again(tmp_path: Path
     async def leave(parts: Stage) -> list[str]:
         page = page_of(parts)
         tab = page.matrix
-        data = {tab.session: "me", tab.prompt: "Poker?", tab.configs: ["casino", "nothing-allowed"]}
+        data = {**asking(page), tab.prompt: "Poker?", tab.configs: ["casino", "nothing-allowed"]}
         page.compare.answering.warnings()
         while page.compare.answering.warnings() is None:
             await asyncio.sleep(0.02)
@@ -191,7 +196,7 @@ def test_a_grid_that_is_left_is_abandoned_and_can_be_filled_again(tmp_path: Path
         await frames.aclose()
         again = tab.ask(data)
         await anext(again)
-        await tab.stop_all({tab.session: "me"})
+        await tab.batches.stop(asking(page))
         async for _ in again:
             pass
         await page.compare.answering.close()

@@ -20,6 +20,7 @@ from playground import keeping_wording
 from playground.own_data import remembered
 from playground.page import Page, build_page
 from tests.stage import answers, on_stage, stage
+from tests.test_matrix import asking
 from tests.test_page import inputs, rest, run_turn, send
 
 Scene = Callable[[Page, Store], Awaitable[None]]
@@ -76,6 +77,18 @@ def test_what_is_not_to_be_kept_is_gone_when_the_conversation_ends(tmp_path: Pat
         assert list(store.comparisons()) == []
         await leave(page, session)
         assert [each for each in words(store) if each != "Next"] == []
+
+    play(tmp_path, scene)
+
+
+def test_a_grid_keeps_no_words_either(tmp_path: Path) -> None:
+    async def scene(page: Page, store: Store) -> None:
+        grid = {**asking(page, unkept=True), page.attacks.prompt: "Unkept?", page.attacks.config: "casino"}
+        async for update in page.attacks.ask(grid):
+            assert "Unkept?" in update[page.attacks.grid]
+        await asyncio.gather(*page.compare.answering._leaving.values())
+        assert words(store) == []
+        assert list(store.comparisons()) == []
 
     play(tmp_path, scene)
 
