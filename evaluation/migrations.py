@@ -232,7 +232,18 @@ def m009_erasing(db: Database) -> None:
     db.execute(view.replace("ORDER BY c.created_at", "WHERE c.kept AND c.erased_at IS NULL\nORDER BY c.created_at"))
 
 
-STEPS = (m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes, m006_imports, m009_erasing)
+def m010_forks(db: Database) -> None:
+    """Which turns are copies, in a conversation that goes on from an earlier one, also in what goes out as data."""
+    db.execute("ALTER TABLE turns ADD COLUMN copied_from TEXT")
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    db.execute("DROP VIEW comparisons")
+    db.execute(view.replace("t.turn_index,", "t.turn_index, t.copied_from,"))
+
+
+STEPS = (
+    *(m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes, m006_imports),
+    *(m009_erasing, m010_forks),
+)
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 
 

@@ -23,7 +23,8 @@ from evaluation.judgement import Judgement
 from evaluation.process import is_alive, process_start
 from evaluation.response import FINAL, Response, Status
 from evaluation.schema import UPDATE_RESPONSE, StoreError, immediate, open_database, open_read_only, plain_words
-from evaluation.store_erase import erase, key_hash, left_over, owned
+from evaluation.store_erase import erase, key_hash, left_over, owned, write_again
+from evaluation.store_fork import copy_turns
 from evaluation.store_records import (
     ArmRecord,
     StoredResponse,
@@ -94,14 +95,18 @@ class Store:
         with self._write() as db:
             return _save_config(db, config)
 
-    def begin_conversation(self, *, session_id: str, profile: str, key: str | None = None, kept: bool = True) -> str:
-        """The id of a new conversation. `session_id` is whoever votes; `profile` is the id of the profile that runs.
+    def begin_conversation(
+        self, *, session_id: str, profile: str, key: str | None = None, kept: bool = True, after: Sequence[str] = ()
+    ) -> str:
+        """The id of a new conversation, which begins with copies of the turns `after` (ids), if there are any.
 
-        Whoever holds `key` may have its words erased. Those of one that is not to be `kept` go when it ends.
+        `session_id` is whoever votes; `profile` is the id of the profile that runs. Whoever holds `key` may have the words
+        erased; those of one that is not to be `kept` go when it ends.
         """
         row = {"id": _new_id(), "session_id": session_id, "profile": profile, "created_at": _now()}
         with self._write() as db:
             _insert(db, "conversations", {**row, "owner": None if key is None else key_hash(key), "kept": kept})
+            copy_turns(db, row["id"], after)
         return row["id"]
 
     def erase(self, keys: Mapping[str, str]) -> int:
@@ -110,9 +115,8 @@ class Store:
         Raises `StoreError`, having erased nothing, while one of them is still being answered.
         """
         with self._write(durable=True) as db:
-            found = owned(db, keys)
-            erase(db, found)
-        return len(found)
+            erase(db, found := owned(db, keys))
+            return len(found)
 
     def begin_turn(
         self,
@@ -229,9 +233,8 @@ class Store:
                  WHERE id IN (SELECT process_id FROM responses WHERE finished_at IS NULL)"""
         with self._write() as db:
             owners = list(db.query(sql))
-            abandoned = _abandon(db, [owner["id"] for owner in owners if not is_alive(owner)])
             erase(db, left_over(db))
-            return abandoned
+            return _abandon(db, [owner["id"] for owner in owners if not is_alive(owner)])
 
     def turns(self, conversation_id: str) -> list[StoredTurn]:
         """The conversation's turns, oldest first, with the last attempt of each arm. Raises `StoreError` for an erased one."""
@@ -302,10 +305,8 @@ def _abandon(db: Database, process_ids: Sequence[str]) -> int:
 
 
 def _save_config(db: Database, config: SafetyConfig) -> str:
-    row = config_columns(config)
-    _insert_once(db, "configs", "hash", {**row, "created_at": _now()})
-    erased = "UPDATE configs SET title = ?, text = ? WHERE hash = ? AND text = ''"
-    db.execute(erased, [row["title"], row["text"], row["hash"]])
+    _insert_once(db, "configs", "hash", {**config_columns(config), "created_at": _now()})
+    write_again(db, config)
     return config.content_hash
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from evaluation.process import is_alive
 from evaluation.schema import StoreError
+from presets.safety_config import SafetyConfig
 
 ERASED = "(erased)"
 """Stands for the title of a config whose words were erased; a title may not be empty."""
@@ -75,3 +76,9 @@ def erase(db: Any, conversation_ids: Collection[str]) -> None:
     values = {"ids": json.dumps(list(conversation_ids)), "now": now, "erased": ERASED}
     for statement in STATEMENTS:
         db.execute(statement, {name: value for name, value in values.items() if f":{name}" in statement})
+
+
+def write_again(db: Any, config: SafetyConfig) -> None:
+    """Give an erased config its words back, now that somebody uses it once more."""
+    erased = "UPDATE configs SET title = ?, text = ? WHERE hash = ? AND text = ''"
+    db.execute(erased, [config.title, config.text, config.content_hash])

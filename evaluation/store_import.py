@@ -144,7 +144,7 @@ class _Importer:
             return known[0] if known[1] == row["prompt"] else None
         config = self._config(row)
         turn = {name: row[name] for name in ("conversation_id", "turn_index", "prompt", "created_at")}
-        turn |= {"id": row["turn_id"], "config_hash": config.content_hash}
+        turn |= {"id": row["turn_id"], "config_hash": config.content_hash, "copied_from": row.get("copied_from")}
         turn["system_prompt"] = row.get("system_prompt") or render_system_prompt(config)
         defaults = asdict(Sampling())
         self._insert("turns", {**turn, **{name: row.get(name, value) for name, value in defaults.items()}})

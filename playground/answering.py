@@ -9,36 +9,27 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
-from evaluation.endpoint import Endpoint, EndpointError
-from evaluation.judge import Judge
+from evaluation.endpoint import EndpointError
 from evaluation.judgement import Judgement
 from evaluation.provenance import Provenance
 from evaluation.response import Response, Status
-from evaluation.serving import ServerStatus, Serving, attest_servers, open_endpoint
+from evaluation.serving import ServerStatus, Serving, attest_servers
 from evaluation.store import Store, StoreError
 from evaluation.vote import Outcome, Vote
 from playground import wording
+from playground.connections import Connections, JudgeFactory
 from playground.limits import NO_LIMITS, Allowance, Limits
 from playground.session import Answer, NotNow, Session, Standing, Turn, standings
 from playground.tasks import cancelled, keep, settled, until
-from presets.arm import Arm
-from presets.profile import Profile
+from presets.profile import Profile, Sampling
 from presets.safety_config import SafetyConfig, render_system_prompt
 
 PARTIAL_S = 0.5
 """Seconds between two writes of a text that still grows: what a killed process may lose."""
-
-JUDGE_LOOK_S = 0.5
-"""Seconds between two looks whether the judge's server has started."""
-
-STARTING = ("starting", "restarting")
-AWAY = ("failed", "stopped")
-
-JudgeFactory = Callable[[], AbstractAsyncContextManager[Judge]]
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +53,8 @@ class Answering:
     ) -> None:
         self.profile = profile
         self.arms = {arm_id: profile.arm(arm_id) for arm_id in profile.page_arms}
-        self._serving, self._store, self._open_judge = serving, store, open_judge
-        self._provenance, self.limits = provenance, Limits(allowance)
-        self._opened = AsyncExitStack()
-        self._endpoints: dict[str, Endpoint] = {}
-        self._judge: Judge | None = None
-        self._judge_opens = asyncio.Lock()
+        self.connections, self.limits = Connections(profile, serving, open_judge), Limits(allowance)
+        self._serving, self._store, self._provenance = serving, store, provenance
         self._attestation: asyncio.Task[list[str]] | None = None
         self._warming: asyncio.Task[None] | None = None
         # By the response's id. These outlive the visitors' events that wait for them, and asyncio keeps no task alive.
@@ -81,7 +68,7 @@ class Answering:
         await cancelled(*self._asking.values())
         await asyncio.gather(*self._finishing.values(), *self._leaving.values(), return_exceptions=True)
         await cancelled(*self._judging.values(), *filter(None, (self._attestation, self._warming)))
-        await self._opened.aclose()
+        await self.connections.close()
 
     def status(self) -> tuple[ServerStatus, ...]:
         """How each of the profile's servers is doing."""
@@ -95,7 +82,7 @@ class Answering:
     @property
     def takes_prompts(self) -> bool:
         """True unless a server that an arm needs is starting, or being checked. One that is away matters to its own arms."""
-        return not self.is_checking and not any(self._is_starting(arm) for arm in self.arms.values())
+        return not self.is_checking and not any(self.connections.is_starting(arm) for arm in self.arms.values())
 
     @property
     def is_checking(self) -> bool:
@@ -111,7 +98,7 @@ class Answering:
         if self._attestation is None and self.is_ready:
             servers = sorted({arm.server for arm in self.arms.values()})
             self._attestation = asyncio.create_task(attest_servers(self._serving, servers))
-            self._warming = asyncio.create_task(self._warm_judge())
+            self._warming = asyncio.create_task(self.connections.warm_judge())
         if self._attestation is None or self.is_checking:
             return None
         if failure := self._attestation.exception():
@@ -119,12 +106,20 @@ class Answering:
         return self._attestation.result()
 
     async def begin(
-        self, session: Session, prompt: str, config: SafetyConfig, *, hide_names: bool = False, keeps: bool = True
+        self,
+        session: Session,
+        prompt: str,
+        config: SafetyConfig,
+        *,
+        hide_names: bool = False,
+        keeps: bool = True,
+        sampling: Sampling | None = None,
     ) -> Turn:
         """A new turn of the session, written down with a pending answer of every arm; nothing is asked yet.
 
         Another config than the last turn's starts a new conversation; there the arms stand in a drawn order if names are
-        to be hidden, and its words are erased when it ends unless they are to be kept. Raises `NotNow` and `StoreError`.
+        to be hidden, and its words are erased when it ends unless they are to be kept. `sampling` is the profile's unless given.
+        Raises `NotNow` and `StoreError`.
         """
         prompt = session.check_prompt(prompt)
         if not self.takes_prompts:
@@ -134,14 +129,14 @@ class Answering:
                 await self.leave(session)
                 session.keeps = keeps
             self.limits.admit(session.visitor, len(self.arms))
-            turn = await asyncio.to_thread(self._write_turn, session, prompt, config, hide_names)
+            turn = await asyncio.to_thread(self._write_turn, session, prompt, config, hide_names, sampling)
         self.limits.begun(session.visitor, (answer.response_id for answer in turn.answers.values()))
         return turn
 
     async def leave(self, session: Session) -> None:
         """End the session's conversation in the store: one that was not to be kept loses its words. Raises `StoreError`."""
-        if session.conversation_id is not None and not session.keeps:
-            await asyncio.to_thread(self._store.erase, {session.conversation_id: session.key})
+        if session.on_show and not session.keeps:
+            await asyncio.to_thread(self._store.erase, dict.fromkeys(session.on_show, session.key))
 
     async def answer(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
         """Snapshots of the arm's growing answer; the last one is final, and is stored as such.
@@ -216,7 +211,7 @@ class Answering:
         Raises `NotNow` and `StoreError`.
         """
         turn = session.check_retry(arm_id)
-        if self._is_starting(self.arms[arm_id]):
+        if self.connections.is_starting(self.arms[arm_id]):
             raise NotNow(wording.STILL_STARTING)
         with session.opening():
             self.limits.admit(session.visitor, 1)
@@ -238,8 +233,8 @@ class Answering:
                 if not answer.is_final:
                     turn.stops[arm_id].set()
                     self._finish(turn, answer, "abandoned", "")
-        if session.conversation_id is not None and not session.keeps:
-            keep(self._leaving, session.conversation_id, self._leave_when_over(session))
+        if session.turn is not None and not session.keeps:
+            keep(self._leaving, session.turn.id, self._leave_when_over(session))
 
     async def _leave_when_over(self, session: Session) -> None:
         for turn in session.turns:
@@ -263,37 +258,42 @@ class Answering:
         """Each page arm's running CoSA-Score in this session. Raises `StoreError`."""
         return await asyncio.to_thread(lambda: standings(self._store.session_judgements(session.id), tuple(self.arms)))
 
-    def _write_turn(self, session: Session, prompt: str, config: SafetyConfig, hide_names: bool) -> Turn:
+    def _write_turn(
+        self, session: Session, prompt: str, config: SafetyConfig, hide_names: bool, sampling: Sampling | None
+    ) -> Turn:
         continues = session.continues_under(config)
         if continues:
             order, hide_names = list(session.turns[-1].answers), session.hides_names
         else:
             order = random.sample(list(self.arms), len(self.arms)) if hide_names else list(self.arms)
+        before, sampling = session.turns if continues else [], sampling or self.profile.sampling
         conversation_id = session.conversation_id if continues else None
         if conversation_id is None:
-            conversation_id = self._store.begin_conversation(
-                session_id=session.id, profile=self.profile.id, key=session.key, kept=session.keeps
-            )
+            whose = {"session_id": session.id, "profile": self.profile.id, "key": session.key, "kept": session.keeps}
+            conversation_id = self._store.begin_conversation(**whose, after=[turn.id for turn in before])
         stored = self._store.begin_turn(
             conversation_id,
             prompt=prompt,
             config=config,
             system_prompt=render_system_prompt(config),
-            sampling=self.profile.sampling,
+            sampling=sampling,
             arms=[self._provenance.arms[arm_id] for arm_id in order],
         )
-        answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id]) for arm_id in order}
-        before = session.turns if continues else []
-        turn = Turn(stored.id, prompt, config, answers, earlier=tuple(earlier.prompt for earlier in before))
+        is_drawn = sampling.temperature > 0
+        answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id], is_drawn=is_drawn) for arm_id in order}
+        earlier = tuple(each.prompt for each in before)
+        turn = Turn(stored.id, prompt, config, answers, earlier=earlier, sampling=sampling)
         session.turns, session.hides_names = [*before, turn], hide_names
+        session.former = session.former if continues else []
         session.conversation_id, session.config = conversation_id, config
         return turn
 
     async def _snapshots(self, session: Session, turn: Turn, arm_id: str) -> AsyncGenerator[Answer, None]:
         arm, answer = self.arms[arm_id], turn.answers[arm_id]
-        endpoint = await self._endpoint(arm)
+        endpoint = await self.connections.endpoint(arm)
         messages = arm.messages(turn.config, session.history(arm_id), turn.prompt)
-        stream = endpoint.stream(arm.model, messages, self.profile.sampling)
+        sampling = replace(turn.sampling, seed=turn.sampling.seed + answer.attempt - 1)
+        stream = endpoint.stream(arm.model, messages, sampling)
         saved = time.monotonic()
         async with aclosing(until(turn.stops[arm_id], stream)) as responses:
             async for response in responses:
@@ -335,8 +335,7 @@ class Answering:
 
     async def _judgement(self, turn: Turn, answer: Answer) -> Judgement:
         try:
-            await self._judge_started()
-            judge = await self._opened_judge()
+            judge = await self.connections.judge()
             return await judge.judge(
                 config=turn.config, prompt=turn.prompt, response=answer.response, earlier=turn.earlier
             )
@@ -345,50 +344,6 @@ class Answering:
         except Exception as failure:
             log.exception("the judge failed on response %s", answer.response_id)
             return Judgement(self.profile.judge.kind, unscored=wording.unexpected(failure))
-
-    async def _judge_started(self) -> None:
-        """Return once the judge's server, if it needs one, has started. Raises `EndpointError` when that is away."""
-        if (server_id := self.profile.judge.server) is None:
-            return
-        while self._server_status(server_id).state in STARTING:
-            await asyncio.sleep(JUDGE_LOOK_S)
-        self._require_server(server_id)
-
-    async def _warm_judge(self) -> None:
-        """A judge that cannot be opened is logged; each verdict tries again, and says on the page what is wrong."""
-        try:
-            await self._opened_judge()
-        except Exception:
-            log.exception("the judge cannot be opened")
-
-    async def _opened_judge(self) -> Judge:
-        async with self._judge_opens:
-            if self._judge is None:
-                self._judge = await self._opened.enter_async_context(self._open_judge())
-        return self._judge
-
-    async def _endpoint(self, arm: Arm) -> Endpoint:
-        """The open connection to the arm's server; it outlives the turn. A server that moved gets a new one.
-
-        Raises `EndpointError` with the server's own words when it is away.
-        """
-        self._require_server(arm.server)
-        endpoint = self._endpoints.get(arm.server)
-        if endpoint is None or endpoint.base_url != self._serving.base_url(arm.server):
-            endpoint = await self._opened.enter_async_context(open_endpoint(self._serving, arm.server))
-            self._endpoints[arm.server] = endpoint
-        return endpoint
-
-    def _server_status(self, server_id: str) -> ServerStatus:
-        return next(status for status in self.status() if status.id == server_id)
-
-    def _is_starting(self, arm: Arm) -> bool:
-        return self._server_status(arm.server).state in STARTING
-
-    def _require_server(self, server_id: str) -> None:
-        status = self._server_status(server_id)
-        if status.state in AWAY:
-            raise EndpointError(wording.server_away(status), retryable=True)
 
 
 def _ending(response: Response, *, stopped: bool) -> tuple[Status, str]:

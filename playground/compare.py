@@ -20,12 +20,13 @@ import gradio as gr
 
 from evaluation.store import StoreError
 from evaluation.vote import Outcome
-from playground import keeping_wording, markup, scripts, wording
+from playground import keeping_wording, markup, sampler_wording, scripts, wording
 from playground.answering import Answering
 from playground.ballot import Ballot
 from playground.limits import visitor_of
 from playground.panes import Pane, Panes
 from playground.picker import Choices, Data, Picker, Updates
+from playground.sampler import Sampler
 from playground.session import NotNow, Session, Sessions, Standing, Turn, standings
 
 FRAME_S = 0.1
@@ -91,6 +92,9 @@ class Compare:
                 # The first look at the servers opens it: only then is it known whether the arms are being checked.
                 self.send = gr.Button(wording.SEND, variant="primary", interactive=False, elem_id="send", min_width=90)
                 self.stop = gr.Button(wording.STOP, variant="stop", elem_id="stop", min_width=90)
+                self.back = gr.Button(
+                    sampler_wording.TAKE_BACK, interactive=False, variant="secondary", elem_id="take-back", min_width=90
+                )
                 self.new = gr.Button(wording.NEW, variant="secondary", elem_id="new", min_width=90)
             self.hide_names = gr.Checkbox(
                 always_blind,
@@ -102,6 +106,7 @@ class Compare:
             self.unkept = gr.Checkbox(
                 False, label=keeping_wording.UNKEPT, info=keeping_wording.KEPT, container=False, elem_id="unkept"
             )
+            self.sampler = Sampler(self.answering.profile)
             self.examples = self._build_examples()
 
     def _build_examples(self) -> dict[str, gr.Button]:
@@ -126,7 +131,7 @@ class Compare:
         gr.on(drafted, draft, picker.inputs, shown, trigger_mode="always_last", **AT_ONCE)
 
     def _wire_turn(self) -> None:
-        data = {self.session, self.prompt, self.hide_names, self.unkept, *self.picker.inputs}
+        data = {self.session, self.prompt, self.hide_names, self.unkept, *self.sampler.inputs, *self.picker.inputs}
         shown = [self.session, self.taken, self.asked, *self.panes.outputs]
         sent = gr.on(
             [self.send.click, self.prompt.submit], self.converse, data, shown, js=scripts.LEAVE_PROMPT, **STREAM
@@ -150,6 +155,7 @@ class Compare:
             self._turn_outputs,
             **AT_ONCE,
         )
+        self.back.click(self.take_back, {self.session}, [self.prompt, *self._turn_outputs], **AT_ONCE)
         for words, button in self.examples.items():
             button.click(None, None, self.prompt, js=scripts.filling(words), **PRIVATE)
 
@@ -179,7 +185,7 @@ class Compare:
     @property
     def _between_turns(self) -> tuple[Any, ...]:
         """What may be used only while no arm is answering."""
-        return (self.new, self.hide_names, self.unkept, self.picker.choice)
+        return (self.back, self.new, self.hide_names, self.unkept, self.picker.choice)
 
     @property
     def _turn_outputs(self) -> list[Any]:
@@ -225,6 +231,13 @@ class Compare:
             session.start_over(hide_names=bool(data[self.hide_names]))
         return self._turn_updates(session)
 
+    async def take_back(self, data: Data) -> Updates:
+        """The conversation as it stood before the last prompt, which goes back into its box."""
+        session = self.sessions.open(data[self.session])
+        with told():
+            prompt = session.take_back()
+        return {self.prompt: prompt, **self._turn_updates(session), self.announcement: sampler_wording.TAKEN_BACK}
+
     async def converse(self, data: Data, request: gr.Request | None = None) -> AsyncGenerator[Updates, None]:
         """A new turn, written down and asked, and the arms' answers as they grow; see `settle` for what follows."""
         session = self.sessions.open(data[self.session])
@@ -233,6 +246,7 @@ class Compare:
         with told():
             config = self.picker.config(data)
             wishes = {"hide_names": bool(data[self.hide_names]), "keeps": not data[self.unkept]}
+            wishes["sampling"] = self.sampler.sampling(data)
             turn = await self.answering.begin(session, data[self.prompt] or "", config, **wishes)
         self.answering.ask(session, turn)
         asked = {self.session: session.id, self.taken: turn.id, self.asked: turn.id}
@@ -342,6 +356,7 @@ class Compare:
         return {
             self.send: gr.update(interactive=free and self.answering.takes_prompts),
             **{gate: gr.update(interactive=free) for gate in self._between_turns},
+            self.back: gr.update(interactive=free and turn is not None),
             **self.ballot.updates(turn, self.panes.names(session)),
             self.announcement: wording.turn_over(turn) if turn is not None and turn.is_over else "",
         }

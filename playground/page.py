@@ -14,11 +14,12 @@ from evaluation.provenance import Provenance
 from evaluation.serving import Serving
 from evaluation.store import Store
 from playground import markup, wording
-from playground.answering import Answering, JudgeFactory
+from playground.answering import Answering
 from playground.attacks import Attacks
 from playground.batch import Batches
 from playground.check import Check
 from playground.compare import Compare
+from playground.connections import JudgeFactory
 from playground.history import TAB, History, browser_state
 from playground.limits import NO_LIMITS, Allowance
 from playground.matrix import Matrix

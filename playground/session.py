@@ -18,6 +18,7 @@ from evaluation.judgement import Judgement
 from evaluation.response import FINAL, Response, Status
 from evaluation.vote import Outcome, Vote
 from presets.arm import Message
+from presets.profile import Sampling
 from presets.safety_config import SafetyConfig
 
 MAX_PROMPT = 4_000
@@ -32,7 +33,7 @@ class NotNow(Exception):
 class Answer:
     """One arm's answer to one prompt, as far as it has come. `error` says in plain words why it failed.
 
-    `is_retryable` is False when the same request would fail again: a wrong key, an unknown model.
+    `is_drawn` is True when another attempt would be another answer: at a temperature above 0. `is_retryable` is False when the same request would fail again: a wrong key, an unknown model.
     """
 
     arm_id: str
@@ -42,6 +43,8 @@ class Answer:
     error: str = ""
     is_retryable: bool = True
     judgement: Judgement | None = None
+    attempt: int = 1
+    is_drawn: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -55,8 +58,8 @@ class Answer:
 
     @property
     def may_retry(self) -> bool:
-        """True when the arm can be asked again: it failed in a way that may pass, or was stopped or cut off."""
-        return self.is_final and self.status != "complete" and self.is_retryable
+        """True when the arm can be asked again: it failed in a way that may pass, was stopped or cut off, or drew its answer."""
+        return self.is_final and (self.is_drawn if self.status == "complete" else self.is_retryable)
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Turn:
 
     `delivered` holds the arms whose stream to the browser has ended. An answer can be final a moment before that, and
     a prompt sent in this moment would find its pane still busy; so the next prompt waits for both.
-    `spoken` is set from the first word (of text or thinking) on that any arm says. `earlier` are the conversation's
+    `sampling` is how its answers are drawn, each further attempt with the next seed. `spoken` is set from the first word (of text or thinking) on that any arm says. `earlier` are the conversation's
     prompts before this one.
     """
 
@@ -78,6 +81,7 @@ class Turn:
     delivered: set[str] = field(default_factory=set)
     spoken: asyncio.Event = field(default_factory=asyncio.Event)
     vote: Vote | None = None
+    sampling: Sampling = Sampling()
 
     def __post_init__(self) -> None:
         self.stops = {arm_id: asyncio.Event() for arm_id in self.answers}
@@ -114,8 +118,9 @@ class Turn:
         return self.answers[answer.arm_id]
 
     def restart(self, arm_id: str, response_id: str) -> Answer:
-        """A new pending answer of this arm in the place of its failed one; the next vote compares others, so it is new."""
-        self.answers[arm_id] = Answer(arm_id, response_id)
+        """A new pending answer of this arm in the place of its last one; the next vote compares others, so it is new."""
+        last = self.answers[arm_id]
+        self.answers[arm_id] = Answer(arm_id, response_id, attempt=last.attempt + 1, is_drawn=last.is_drawn)
         self.stops[arm_id] = asyncio.Event()
         self.delivered.discard(arm_id)
         self.vote = None
@@ -124,7 +129,10 @@ class Turn:
 
 @dataclass
 class Session:
-    """One open page: its conversation (None until the first prompt), the conversation's turns, and its config.
+    """One open page: its conversation, the turns on show, and their config.
+
+    The conversation is None until the first prompt, and after a prompt was taken back until the next one: then the turns on
+    show are `former` conversations'.
 
     `hides_names` is True while the visitor must not know which arm is which: from the first turn of a conversation, in
     which the arms stand in a drawn order, to the first vote in it. `keeps` is False while the conversation's words are to be
@@ -139,12 +147,18 @@ class Session:
     keeps: bool = True
     visitor: str = ""
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16), repr=False)
+    former: list[str] = field(default_factory=list)
     is_opening: bool = False
 
     @property
     def turn(self) -> Turn | None:
         """The turn on show, the last one."""
         return self.turns[-1] if self.turns else None
+
+    @property
+    def on_show(self) -> set[str]:
+        """The conversations whose turns are on show: its own, and those that it goes on from."""
+        return {*self.former, *filter(None, [self.conversation_id])}
 
     @property
     def is_busy(self) -> bool:
@@ -171,16 +185,29 @@ class Session:
         return prompt.strip()
 
     def continues_under(self, config: SafetyConfig) -> bool:
-        """True when a prompt under `config` continues this conversation; another config starts a new one."""
-        same = self.config is not None and self.config.content_hash == config.content_hash
-        return self.conversation_id is not None and same
+        """True when a prompt under `config` continues what is on show; another config starts a new conversation."""
+        return bool(self.turns) and self.config is not None and self.config.content_hash == config.content_hash
+
+    def take_back(self) -> str:
+        """Take the last turn back, and return its prompt; what is left goes on in a conversation of its own.
+
+        In the store the turn stays where it was asked. Raises `NotNow` while arms are answering, and without a turn.
+        """
+        if self.is_busy:
+            raise NotNow("The arms are still answering. Press Stop first, then take the prompt back.")
+        if not self.turns:
+            raise NotNow("There is no prompt to take back.")
+        if self.conversation_id is not None:
+            self.former.append(self.conversation_id)
+        self.conversation_id = None
+        return self.turns.pop().prompt
 
     def start_over(self, *, hide_names: bool = False) -> None:
         """Forget the conversation; the next prompt starts a new one. Raises `NotNow` while arms are answering."""
         if self.is_busy:
             raise NotNow("The arms are still answering. Press Stop first, then start a new conversation.")
         self.conversation_id, self.config = None, None
-        self.turns, self.hides_names = [], hide_names
+        self.turns, self.former, self.hides_names = [], [], hide_names
 
     def history(self, arm_id: str) -> list[Message]:
         """What this arm said before the turn on show: prompts and answer texts, oldest first.
@@ -201,7 +228,9 @@ class Session:
         if self.turn is None or arm_id not in self.turn.answers:
             raise NotNow("There is nothing to try again. Send a prompt first.")
         if not self.turn.answers[arm_id].may_retry or arm_id not in self.turn.delivered:
-            raise NotNow("This arm has answered, or is answering. Only a failed or stopped answer can be tried again.")
+            raise NotNow(
+                "This arm has answered, or is answering. Asked again it would say the same, unless the temperature is above 0."
+            )
         return self.turn
 
     def make_vote(self, outcome: Outcome, best: str | None, reason: str) -> Vote:
@@ -243,11 +272,11 @@ class Sessions:
     def blind_conversations(self) -> set[str]:
         """The conversations in which a visitor must not yet know which arm is which."""
         hiding = (session for session in self._sessions.values() if session.hides_names)
-        return {session.conversation_id for session in hiding if session.conversation_id is not None}
+        return {conversation for session in hiding for conversation in session.on_show}
 
     def forget(self, conversation_ids: Collection[str]) -> None:
         """End these conversations wherever they are on show. Raises `NotNow` while arms are answering in one."""
-        showing = [session for session in self._sessions.values() if session.conversation_id in conversation_ids]
+        showing = [session for session in self._sessions.values() if session.on_show & set(conversation_ids)]
         if any(session.is_busy for session in showing):
             raise NotNow("The arms are still answering in one of these conversations. Press Stop first.")
         for session in showing:

@@ -22,7 +22,8 @@ from evaluation.scripted import ScriptedReply
 from evaluation.serving import ServerStatus, Serving
 from evaluation.store import Store, StoreError
 from evaluation.tinyworld_judge import TinyworldJudge
-from playground.answering import Answering, JudgeFactory
+from playground.answering import Answering
+from playground.connections import JudgeFactory
 from playground.session import Answer, NotNow, Session, Turn
 from playground.tasks import until
 from presets.profile import JudgeChoice, Profile

@@ -19,7 +19,7 @@ from playground.page import Page, build_page
 from playground.session import NotNow
 from tests.stage import ANSWER, Stage, answers, on_stage, stage
 from tests.test_matrix import asking
-from tests.test_page import inputs, rest, send
+from tests.test_page import checked, inputs, rest, send
 
 
 def request(address: str, username: str | None = None) -> gr.Request:
@@ -91,6 +91,7 @@ async def ask(page: Page, who: gr.Request, **values: object) -> None:
 def test_on_the_page_a_visitor_over_the_limit_is_told_and_another_is_served(tmp_path: Path) -> None:
     async def scene(parts: Stage) -> None:
         page = page_with(parts, Allowance(answers=6))
+        await checked(page.compare)
         await ask(page, request("10.0.0.1"))
         grid = {**asking(page), page.attacks.prompt: "Poker?", page.attacks.config: "casino"}
         with pytest.raises(gr.Error, match="6 answers a minute"):
@@ -112,6 +113,7 @@ def test_a_retry_and_the_tokens_of_an_answer_count(tmp_path: Path) -> None:
 
     async def scene(parts: Stage) -> None:
         page = page_with(parts, Allowance(answers=4, tokens=10_000))
+        await checked(page.compare)
         shown = await rest(send(page.compare, inputs(page.compare)))
         session = page.compare.sessions.open(shown[page.compare.session])
         failed = next(arm for arm, answer in session.turn.answers.items() if answer.status == "error")

@@ -21,7 +21,7 @@ from playground.own_data import remembered
 from playground.page import Page, build_page
 from tests.stage import answers, on_stage, stage
 from tests.test_matrix import asking
-from tests.test_page import inputs, rest, run_turn, send
+from tests.test_page import checked, inputs, rest, run_turn, send
 
 Scene = Callable[[Page, Store], Awaitable[None]]
 
@@ -31,6 +31,7 @@ def play(folder: Path, scene: Scene) -> None:
 
     async def run(page: Page, store: Store) -> None:
         try:
+            await checked(page.compare)
             await scene(page, store)
         finally:
             await page.compare.answering.close()

@@ -21,8 +21,8 @@ from evaluation.response import Response
 from evaluation.scripted import ScriptedReply
 from evaluation.store import Store
 from playground import wording
-from playground.answering import JudgeFactory
 from playground.compare import Compare
+from playground.connections import JudgeFactory
 from playground.page import Page, build_page
 from playground.panes import Pane
 from playground.picker import Choices
@@ -91,6 +91,7 @@ def inputs(compare: Compare, **values: object) -> Data:
         ballot.reason: "",
         compare.hide_names: False,
         compare.unkept: False,
+        **{field: field.value for field in compare.sampler.inputs},
     }
     data |= {
         picker.choice: "casino",
@@ -160,7 +161,7 @@ async def run_turn(compare: Compare, **values: object) -> str:
 
 def opens(compare: Compare, updates: Updates) -> bool:
     """True when these updates let the next prompt be sent; then they must open the vote, too."""
-    gates = (compare.send, compare.new, compare.picker.choice, compare.ballot.outputs[-1])
+    gates = (compare.back, compare.send, compare.new, compare.picker.choice, compare.ballot.outputs[-1])
     opened = {gate in updates and updates[gate]["interactive"] for gate in gates}
     assert len(opened) == 1
     return opened == {True}

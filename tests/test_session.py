@@ -105,7 +105,7 @@ def test_an_arm_that_did_not_finish_can_be_asked_again(status: str) -> None:
     session = a_session(a_turn())
     replace_answer(session.turn, "base", status=status)
     assert session.check_retry("base") is session.turn
-    with pytest.raises(NotNow, match="Only a failed or stopped answer"):
+    with pytest.raises(NotNow, match="unless the temperature is above 0"):
         session.check_retry("ica")
 
 

@@ -167,7 +167,7 @@ def test_every_table_is_strict_and_foreign_keys_hold(store: Store, path: Path) -
     with pytest.raises(StoreError, match="there is no conversation 'nowhere'"):
         ask(store, "nowhere")
     with open_database(path) as db, pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
-        db.execute("INSERT INTO turns SELECT 'x', 'nowhere', 0, 'p', 'h', 's', 0.0, 1.0, 1, 0, 'now'")
+        db.execute("INSERT INTO turns SELECT 'x', 'nowhere', 0, 'p', 'h', 's', 0.0, 1.0, 1, 0, 'now', NULL")
 
 
 @pytest.mark.parametrize("step", range(1, len(STEPS)), ids=lambda step: f"before {STEPS[step].__name__}")
@@ -778,7 +778,7 @@ def test_check_reports_what_is_wrong(path: Path, capsys: pytest.CaptureFixture[s
     assert not path.exists()
     Store(path).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO turns SELECT 'x', 'nowhere', 0, 'p', 'h', 's', 0.0, 1.0, 1, 0, 'now'")
+        connection.execute("INSERT INTO turns SELECT 'x', 'nowhere', 0, 'p', 'h', 's', 0.0, 1.0, 1, 0, 'now', NULL")
     assert main(["check", "--db", str(path)]) == 1
     assert "lacks its conversations row" in capsys.readouterr().out
 
