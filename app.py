@@ -99,6 +99,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="let visitors download what everybody wrote even where the page is open to others (--host, --share)",
     )
     parser.add_argument(
+        "--allow-api",
+        action="store_true",
+        help="let programs ask the arms and the judge (docs/api.md) even where the page is open to others (--host, --share)",
+    )
+    parser.add_argument(
         "--blind",
         action="store_true",
         help="hide the names of the arms until the vote, in every conversation; else each visitor chooses",
@@ -145,7 +150,11 @@ def permissions(options: argparse.Namespace) -> dict[str, bool]:
     On a public page anybody comes, and not everybody may write safety configs, or read what others have written.
     """
     is_private = is_only_here(options)
-    allowed = {"may_edit": options.allow_config_edits, "may_export": options.allow_exports}
+    allowed = {
+        "may_edit": options.allow_config_edits,
+        "may_export": options.allow_exports,
+        "may_call": options.allow_api,
+    }
     return {name: given or is_private for name, given in allowed.items()}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -139,15 +139,24 @@ class Collector:
 
 def read_judged_rows(path: Path) -> JudgedRows:
     """The rows of a JSON-lines file. Raises `RowsError` for the first row that is malformed, and for a file without rows."""
-    collected = Collector()
     try:
-        for number, row in read_json_lines(path):
-            _add(collected, row, f"{path}: line {number}", number)
+        return _collected(((f"{path}: line {number}", number, row) for number, row in read_json_lines(path)), f"{path}")
     except JsonLinesError as error:
         raise RowsError(str(error)) from error
+
+
+def parse_judged_rows(rows: Iterable[Any]) -> JudgedRows:
+    """The same rows where they are no file's. Raises `RowsError` as `read_judged_rows` does."""
+    return _collected(((f"row {number}", number, row) for number, row in enumerate(rows, 1)), "the list")
+
+
+def _collected(found: Iterable[tuple[str, int, Any]], source: str) -> JudgedRows:
+    collected = Collector()
+    for place, number, row in found:
+        _add(collected, row, place, number)
     rows = collected.rows()
     if not len(rows):
-        raise RowsError(f"{path}: holds no rows; there is nothing to score")
+        raise RowsError(f"{source}: holds no rows; there is nothing to score")
     return rows
 
 

@@ -15,6 +15,7 @@ from evaluation.serving import Serving
 from evaluation.store import Store
 from playground import markup, wording
 from playground.answering import Answering
+from playground.api import Api
 from playground.attacks import Attacks
 from playground.batch import Batches
 from playground.check import Check
@@ -82,18 +83,24 @@ def build_page(
     *,
     may_edit: bool = True,
     may_export: bool = True,
+    may_call: bool = False,
     always_blind: bool = False,
     allowance: Allowance = NO_LIMITS,
 ) -> Page:
     """The page over these parts. Raises `PresetError` for unreadable presets.
 
-    `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote. With `always_blind`
+    `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote, and `may_call` lets
+    programs ask (see `Api`). With `always_blind`
     no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
     """
     answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile), allowance=allowance)
     taxonomy = load_taxonomy(profile.taxonomy)
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
+        if may_call:
+            Api(
+                answering, choices
+            )  # First: gradio gives a name to whoever comes first, and the tabs' handlers have names, too.
         gr.HTML(markup.header(profile))
         mine = browser_state()
         with gr.Tabs(elem_id="tabs") as tabs:

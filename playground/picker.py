@@ -40,17 +40,20 @@ class Choices:
         return self.profile.judge.kind == "llm"
 
     def own(self, title: str, text: str, allowed: list[str], text_decides: bool) -> SafetyConfig:
-        """The visitor's own config. Raises `FieldError` naming what to change, and `NotNow` where none is allowed."""
+        """The visitor's own config. Raises `NotNow` naming what to change, and where none is allowed."""
         if not self.may_edit:
             raise NotNow(wording.NO_EDITS)
-        return SafetyConfig(
-            id=wording.OWN_ID,
-            title=title.strip(),
-            text=text.strip(),
-            taxonomy=self.taxonomy.id,
-            allowed=None if self.text_may_decide and text_decides else frozenset(allowed),
-            source=wording.OWN_ID,
-        )
+        try:
+            return SafetyConfig(
+                id=wording.OWN_ID,
+                title=title.strip(),
+                text=text.strip(),
+                taxonomy=self.taxonomy.id,
+                allowed=None if self.text_may_decide and text_decides else frozenset(allowed),
+                source=wording.OWN_ID,
+            )
+        except FieldError as error:
+            raise NotNow(wording.plain_error(error)) from error
 
 
 class Picker:
@@ -117,12 +120,9 @@ class Picker:
 
     def own(self, data: Data) -> SafetyConfig:
         """The visitor's own config as it stands in the editor, shown or not. Raises as `config` does."""
-        try:
-            return self.choices.own(
-                data[self.title] or "", data[self.text] or "", data[self.allowed] or [], bool(data[self.text_decides])
-            )
-        except FieldError as error:
-            raise NotNow(wording.plain_error(error)) from error
+        return self.choices.own(
+            data[self.title] or "", data[self.text] or "", data[self.allowed] or [], bool(data[self.text_decides])
+        )
 
     def show(self, data: Data) -> Updates:
         """The chosen config on view, or the editor for the visitor's own."""

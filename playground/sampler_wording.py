@@ -15,3 +15,8 @@ TAKEN_BACK = "The last prompt was taken back. Change it and send it again, or wr
 def out_of_range(name: str, low: float, high: float) -> str:
     """Said of a field whose value cannot be used."""
     return f"{LABELS[name]} must be a number from {low:g} to {high:g}."
+
+
+def unknown(name: str) -> str:
+    """Said of a field that there is not."""
+    return f"There is no {name!r} to set; there are {', '.join(LABELS)}."

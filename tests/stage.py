@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -81,11 +82,12 @@ def stage(script: Script, folder: Path) -> Iterator[Stage]:
 
 
 @contextmanager
-def launched(parts: Stage) -> Iterator[str]:
-    """The address of the page over these parts."""
+def launched(parts: Stage, **options: Any) -> Iterator[str]:
+    """The address of the page over these parts, built with these options."""
     from playground.page import build_page
 
-    page = build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
+    judge = partial(open_judge, parts.profile, parts.serving)
+    page = build_page(parts.profile, parts.serving, judge, parts.store, **options)
     _, address, _ = page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **page.launch_options)
     try:
         yield address

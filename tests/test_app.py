@@ -70,12 +70,13 @@ def test_the_environment_names_the_address_and_a_flag_overrules_it(monkeypatch: 
 @pytest.mark.parametrize(
     ("flags", "allowed"),
     [
-        ("--host 127.0.0.1", {"may_edit", "may_export"}),
-        ("--host localhost", {"may_edit", "may_export"}),
+        ("--host 127.0.0.1", {"may_edit", "may_export", "may_call"}),
+        ("--host localhost", {"may_edit", "may_export", "may_call"}),
         ("--host 0.0.0.0", set()),
         ("--host 127.0.0.1 --share", set()),
         ("--host 0.0.0.0 --share --allow-config-edits", {"may_edit"}),
         ("--host 0.0.0.0 --allow-exports", {"may_export"}),
+        ("--share --allow-api", {"may_call"}),
     ],
 )
 def test_on_a_page_that_others_reach_only_what_a_flag_allows_is_allowed(flags: str, allowed: set[str]) -> None:
