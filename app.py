@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -50,7 +51,9 @@ class CannotStart(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C or SIGTERM; 0 then, 2 when it cannot start."""
-    options = parse(arguments)
+    options = parse(
+        [*shlex.split(os.environ.get("COSA_ARGS", "")), *(sys.argv[1:] if arguments is None else arguments)]
+    )
     show_log()
     stopping = stop_on_signals()
     try:
@@ -68,7 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The flags, with their defaults from the environment."""
-    parser = argparse.ArgumentParser(prog="app.py", description="The Controllable Safety Playground, on a web page.")
+    parser = argparse.ArgumentParser(
+        prog="app.py",
+        description="The Controllable Safety Playground, on a web page.",
+        epilog="$COSA_ARGS is read before these flags, for places where only the environment can be chosen (a Space).",
+    )
     parser.add_argument("--profile", default="tinyworld", help="which servers, arms and judge: an id, or a YAML file")
     parser.add_argument(
         "--db",
@@ -78,8 +85,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--host",
-        default=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
-        help="the address to listen on (default: $GRADIO_SERVER_NAME, or 127.0.0.1); 0.0.0.0 opens it to the network",
+        default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"),
+        help="the address to listen on (default: $GRADIO_SERVER_NAME, or 127.0.0.1, but 0.0.0.0 in a Hugging Face Space); "
+        "0.0.0.0 opens it to the network",
     )
     parser.add_argument(
         "--port",

@@ -92,13 +92,16 @@ def vllm_command(server: Server, port: int) -> list[str]:
 def vllm_environment(server: Server, threads: int | None) -> dict[str, str]:
     """Return the environment for `server`'s process: this one's, with what is not set there filled in.
 
-    `threads` is the number of OpenMP threads; None leaves it to `OMP_NUM_THREADS`, or else to the number of cores.
+    `threads` is the number of OpenMP threads; None leaves it to `OMP_NUM_THREADS`, or else to `cores`.
     """
     environment = dict(os.environ, VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     if not has_gpu():
-        environment.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
+        environment.setdefault("OMP_NUM_THREADS", str(cores()))
+        if cores() < _cores_seen():
+            # vLLM would bind a thread to every core that it sees, and they would wait for each other's share of the time.
+            environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     if all(model_folder(name) for name in (server.model or "", *server.adapters.values())):
         # Nothing is on the hub, so no time is lost in asking it.
@@ -114,6 +117,21 @@ def has_gpu() -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return found.returncode == 0
+
+
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many cores this process may keep busy: a container's limit (cgroup v2 or v1), or those that the system gives it."""
+    seen = _cores_seen()
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, " ".join((cgroup / name).read_text() for name in names).split())
+            if quota > 0:
+                return min(seen, max(1, round(quota / period)))
+    return seen
+
+
+def _cores_seen() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_memory(meminfo: Path = Path("/proc/meminfo")) -> None:

@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 def test_the_defaults_are_local_and_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COSA_DB", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
+    for name in ("COSA_DB", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
     options = app.parse([])
     assert (options.profile, options.host, options.port, options.share) == ("tinyworld", "127.0.0.1", 7860, False)
@@ -65,6 +65,24 @@ def test_the_environment_names_the_address_and_a_flag_overrules_it(monkeypatch: 
     assert (options.host, options.port) == ("0.0.0.0", 7999)
     options = app.parse(["--host", "localhost", "--port", "7861"])
     assert (options.host, options.port) == ("localhost", 7861)
+
+
+def test_in_a_space_the_page_is_open_to_others_and_so_allows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRADIO_SERVER_NAME", raising=False)
+    monkeypatch.setenv("SPACE_ID", "somebody/playground")
+    options = app.parse([])
+    assert options.host == "0.0.0.0"
+    assert not any(app.permissions(options).values())
+
+
+def test_flags_from_the_environment_are_read_first(
+    monkeypatch: pytest.MonkeyPatch, taken_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COSA_ARGS", f"--port {taken_port}")
+    assert app.main([]) == app.CANNOT_START
+    assert f"127.0.0.1:{taken_port}" in capsys.readouterr().err
+    assert app.main(["--port", "70000"]) == app.CANNOT_START
+    assert "70000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "playground": {"presets", "evaluation"},
     "app": {"presets", "evaluation", "playground"},
     "benchmarks": {"presets", "evaluation", "playground", "app"},
+    "deploy": {"presets"},
 }
 """Which of our packages each of them may import, itself apart. The tests may import everything."""
 

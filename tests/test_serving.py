@@ -29,7 +29,7 @@ from evaluation.endpoint import Endpoint, EndpointError
 from evaluation.response import Response
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import ServerStatus, Serving, ServingError, attest, attest_servers, open_endpoint
-from evaluation.vllm_process import check_memory, has_gpu, last_error, progress, vllm_command, vllm_environment
+from evaluation.vllm_process import check_memory, cores, has_gpu, last_error, progress, vllm_command, vllm_environment
 from presets.arm import Arm
 from presets.profile import JudgeChoice, Profile, Sampling, Server
 from tests.conftest import Miniature
@@ -241,12 +241,46 @@ def test_the_environment_fills_in_what_is_not_set(monkeypatch: pytest.MonkeyPatc
     for name in ("OMP_NUM_THREADS", "VLLM_CPU_KVCACHE_SPACE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     environment = vllm_environment(local(), None)
-    assert environment["OMP_NUM_THREADS"] == str(os.cpu_count())
+    assert environment["OMP_NUM_THREADS"] == str(cores())
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert "HF_HUB_OFFLINE" not in environment
     assert vllm_environment(local(), 3)["OMP_NUM_THREADS"] == "3"
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "4")
     assert vllm_environment(local(), None)["VLLM_CPU_KVCACHE_SPACE"] == "4"
+
+
+LIMITS = [
+    pytest.param({"cpu.max": "200000 100000"}, 2, id="v2"),
+    pytest.param({"cpu.max": "max 100000"}, 8, id="v2-without-a-limit"),
+    pytest.param({"cpu.max": "50000 100000"}, 1, id="v2-half-a-core"),
+    pytest.param({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3, id="v1"),
+    pytest.param({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8, id="v1-without-a-limit"),
+    pytest.param({}, 8, id="no-container"),
+]
+
+
+@pytest.mark.parametrize(("files", "expected"), LIMITS)
+def test_a_containers_limit_decides_how_many_cores_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("limit", "is_bound"), [(8, True), (2, False)])
+def test_in_a_container_with_a_limit_threads_are_not_bound_to_cores(
+    monkeypatch: pytest.MonkeyPatch, no_gpu: None, limit: int, is_bound: bool
+):
+    for name in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(vllm_process, "cores", lambda: limit)
+    environment = vllm_environment(local(), None)
+    assert environment["OMP_NUM_THREADS"] == str(limit)
+    assert environment.get("VLLM_CPU_OMP_THREADS_BIND") == (None if is_bound else "nobind")
 
 
 def test_a_model_on_disk_is_served_without_asking_the_hub(tmp_path: Path):
