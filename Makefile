@@ -7,7 +7,7 @@ PY := .venv/bin/python
 CPU_TRAINING := OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench tinyworld space clean
+.PHONY: help demo test lint bench tinyworld space audit clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ tinyworld: ## make the embedded model and its adapter anew (hours; ARGS=--smoke 
 space: ## make the folder of a Hugging Face Space in space/ (ARGS=--gpu for a GPU; docs/deploy.md)
 	@sh setup_env.sh
 	@exec $(PY) -m deploy.space $(ARGS)
+
+audit: ## ask an advisory service about every installed package (ARGS=... goes to pip-audit)
+	@sh setup_env.sh --dev
+	@exec $(PY) -m deploy.audit $(ARGS)
 
 clean: ## remove .venv and caches; votes, runs and models stay
 	@rm -rf .venv .pytest_cache .ruff_cache
