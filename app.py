@@ -19,6 +19,7 @@ from pathlib import Path
 from evaluation.judge import open_judge
 from evaluation.serving import Serving
 from evaluation.store import Store, StoreError
+from playground.json_log import JsonLines
 from presets.profile import load_profile
 from presets.yaml_file import PresetError
 
@@ -39,6 +40,9 @@ LIMITS = {
 }
 """The flags --max-...: what one visitor may ask for, see `playground.limits.Allowance`."""
 
+FINISH_S = 10.0
+"""What answers that grow may still take when the program is told to stop. A second signal ends it at once."""
+
 SHARE_WARNING = (
     "WARNING: --share gives everyone who has the link a page that can relax a model's safety, through a tunnel "
     "that is not ours. Share it only with people whom you trust, and stop it when you are done."
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(
         [*shlex.split(os.environ.get("COSA_ARGS", "")), *(sys.argv[1:] if arguments is None else arguments)]
     )
-    show_log()
+    show_log(options.log_format)
     stopping = stop_on_signals()
     try:
         check_port(options.host, options.port)
@@ -121,12 +125,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     for name, what in LIMITS.items():
         limits.add_argument(f"--max-{name}", type=int, metavar="N", help=what)
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="how the log reads on standard error: for people (the default), or one JSON object per line",
+    )
     return parser.parse_args(arguments)
 
 
-def show_log() -> None:
-    """Show the log on the terminal, above all how the model servers are."""
+def show_log(log_format: str) -> None:
+    """Show the log on the terminal, above all how the model servers are; as `json` for programs, else for people."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    if log_format == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines())
     for name in OUR_PACKAGES:
         logging.getLogger(name).setLevel(logging.INFO)
 
@@ -189,6 +202,7 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     _, local, public = page.blocks.launch(prevent_thread_lock=True, **where, **page.launch_options)
     parts.callback(page.blocks.close, verbose=False)
+    parts.callback(page.compare.answering.finish, FINISH_S)
     # Only now: a model server that loads would keep the page from answering for many seconds.
     serving.start()
     return public or local

@@ -117,7 +117,7 @@ async def messages(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
     async for line in lines:
         message = json.loads(line.removeprefix(DATA)) if line.startswith(DATA) else {}
         if not message.get("success", True):
-            raise MeasurementError(f"the page refused a prompt: {message['output']}")
+            raise MeasurementError(f"the page refused a prompt: {message.get('output', message)}")
         if message.get("msg") == "process_generating":
             yield message
 

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotMake, OSError) as error:
         print(f"No Space folder was made: {error}", file=sys.stderr)
         return CANNOT_MAKE
+    if left_out := _listed("--others", "--exclude-standard"):
+        names = ", ".join(map(str, left_out))
+        print(
+            f"Left out, since git does not know them (git add what belongs to the repository): {names}", file=sys.stderr
+        )
     size = sum(file.stat().st_size for file in made) / 1e6
     print(f"{options.out}: {len(made)} files, {size:.0f} MB; docs/deploy.md says how it becomes a Space")
     return 0
@@ -49,7 +54,7 @@ def make(out: Path, *, gpu: bool, force: bool) -> list[Path]:
     """Write the folder and return its files. Raises `CannotMake`, and `OSError` when it cannot be written."""
     _make_room(out, force)
     made = []
-    for file in _sources(CONTENTS):
+    for file in _sources():
         place = out / file
         place.parent.mkdir(parents=True, exist_ok=True)
         made.append(Path(shutil.copyfile(ROOT / file, place)))
@@ -87,13 +92,20 @@ def _make_room(out: Path, force: bool) -> None:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
-def _sources(names: Iterable[str]) -> list[Path]:
-    """The files under these names, from the root. What git does not know (a profile with a key in it) stays at home."""
+def _sources() -> list[Path]:
+    """The files to copy, from the root. What git does not know (a profile with a key in it) stays at home."""
+    if (ROOT / ".git").exists():
+        return _listed("--cached")
+    found = [file for name in CONTENTS for file in [ROOT / name, *(ROOT / name).rglob("*")] if file.is_file()]
+    return [file.relative_to(ROOT) for file in found if "__pycache__" not in file.parts]
+
+
+def _listed(*which: str) -> list[Path]:
+    """The files under `CONTENTS` that git lists so; none where there is no git. Raises `CannotMake`."""
     if not (ROOT / ".git").exists():
-        found = [file for name in names for file in [ROOT / name, *(ROOT / name).rglob("*")] if file.is_file()]
-        return [file.relative_to(ROOT) for file in found if "__pycache__" not in file.parts]
+        return []
     try:
-        command = ["git", "ls-files", "-z", "--", *names]
+        command = ["git", "ls-files", "-z", *which, "--", *CONTENTS]
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         words = str(getattr(error, "stderr", None) or error).strip()

@@ -20,9 +20,10 @@ from evaluation.response import Response, Status
 from evaluation.serving import ServerStatus, Serving, attest_servers
 from evaluation.store import Store, StoreError
 from evaluation.vote import Outcome, Vote
-from playground import wording
+from playground import operating_wording, wording
 from playground.connections import Connections, JudgeFactory
 from playground.limits import NO_LIMITS, Allowance, Limits
+from playground.metrics import Metrics
 from playground.session import Answer, NotNow, Session, Standing, Turn, standings
 from playground.tasks import cancelled, keep, settled, until
 from presets.profile import Profile, Sampling
@@ -31,6 +32,9 @@ from presets.safety_config import SafetyConfig, render_system_prompt
 PARTIAL_S = 0.5
 """Seconds between two writes of a text that still grows: what a killed process may lose."""
 
+CLOSING_LOOK_S = 0.1
+"""Seconds between two looks whether the last answer has come."""
+
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +42,7 @@ class Answering:
     """The profile's page arms at work: their servers, their judge, and the store that keeps what they say.
 
     `provenance` says what each arm and the judge are; it is stored with every answer and every judgement. `allowance` is what
-    one visitor may ask for.
+    one visitor may ask for. `metrics` counts.
     """
 
     def __init__(
@@ -50,11 +54,13 @@ class Answering:
         *,
         provenance: Provenance,
         allowance: Allowance = NO_LIMITS,
+        metrics: Metrics | None = None,
     ) -> None:
         self.profile = profile
         self.arms = {arm_id: profile.arm(arm_id) for arm_id in profile.page_arms}
         self.connections, self.limits = Connections(profile, serving, open_judge), Limits(allowance)
         self._serving, self._store, self._provenance = serving, store, provenance
+        self._metrics = metrics or Metrics()
         self._attestation: asyncio.Task[list[str]] | None = None
         self._warming: asyncio.Task[None] | None = None
         # By the response's id. These outlive the visitors' events that wait for them, and asyncio keeps no task alive.
@@ -62,6 +68,7 @@ class Answering:
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._judging: dict[str, asyncio.Task[None]] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
+        self.is_closing = False
 
     async def close(self) -> None:
         """Ask and judge no more, write down what there is, and close the connections to the servers."""
@@ -69,6 +76,13 @@ class Answering:
         await asyncio.gather(*self._finishing.values(), *self._leaving.values(), return_exceptions=True)
         await cancelled(*self._judging.values(), *filter(None, (self._attestation, self._warming)))
         await self.connections.close()
+
+    def finish(self, timeout_s: float) -> None:
+        """Take no new prompts, and return when every answer has come and is judged, or the time is over. From any thread."""
+        self.is_closing = True
+        deadline = time.monotonic() + timeout_s
+        while (self._asking or self._finishing or self._judging) and time.monotonic() < deadline:
+            time.sleep(CLOSING_LOOK_S)
 
     def status(self) -> tuple[ServerStatus, ...]:
         """How each of the profile's servers is doing."""
@@ -121,6 +135,8 @@ class Answering:
         to be hidden, and its words are erased when it ends unless they are to be kept. `sampling` is the profile's unless given.
         Raises `NotNow` and `StoreError`.
         """
+        if self.is_closing:
+            raise NotNow(operating_wording.STOPPING)
         prompt = session.check_prompt(prompt)
         if not self.takes_prompts:
             raise NotNow(wording.STILL_CHECKING if self.is_checking else wording.STILL_STARTING)
@@ -248,7 +264,8 @@ class Answering:
     async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str) -> Vote:
         """The vote on the turn on show, once it is on disk; names are hidden no more. Raises `NotNow` and `StoreError`."""
         vote = session.make_vote(outcome, best, reason)
-        await asyncio.to_thread(self._store.save_vote, vote)
+        if await asyncio.to_thread(self._store.save_vote, vote):
+            self._metrics.voted(vote.outcome)
         if session.turn is not None and session.turn.id == vote.turn_id:
             session.turn.vote = vote
             session.hides_names = False
@@ -279,6 +296,7 @@ class Answering:
             sampling=sampling,
             arms=[self._provenance.arms[arm_id] for arm_id in order],
         )
+        self._metrics.asked()
         is_drawn = sampling.temperature > 0
         answers = {arm_id: Answer(arm_id, stored.response_ids[arm_id], is_drawn=is_drawn) for arm_id in order}
         earlier = tuple(each.prompt for each in before)
@@ -319,6 +337,7 @@ class Answering:
         except StoreError as failure:
             status, error = "error", str(failure)
         answer = turn.update(replace(answer, status=status, error=error))
+        self._metrics.answered(answer.arm_id, status, answer.response)
         if answer.awaits_judgement:
             keep(self._judging, answer.response_id, self._write_judgement(turn, answer))
 

@@ -21,9 +21,11 @@ from playground.batch import Batches
 from playground.check import Check
 from playground.compare import Compare
 from playground.connections import JudgeFactory
+from playground.health import Health
 from playground.history import TAB, History, browser_state
 from playground.limits import NO_LIMITS, Allowance
 from playground.matrix import Matrix
+from playground.metrics import Metrics, store_bytes
 from playground.picker import Choices
 from playground.scoreboard import Scoreboard
 from presets.profile import Profile
@@ -49,6 +51,7 @@ class Page:
     attacks: Attacks
     scoreboard: Scoreboard
     history: History
+    health: Health
 
     @property
     def launch_options(self) -> dict[str, Any]:
@@ -62,7 +65,12 @@ class Page:
             "max_file_size": MAX_UPLOAD,
             "enable_monitoring": False,
             "footer_links": [],
-            "app_kwargs": {"lifespan": self._lifespan, "docs_url": None, "redoc_url": None},
+            "app_kwargs": {
+                "lifespan": self._lifespan,
+                "routes": self.health.routes,
+                "docs_url": None,
+                "redoc_url": None,
+            },
             "quiet": True,
         }
 
@@ -90,17 +98,18 @@ def build_page(
     """The page over these parts. Raises `PresetError` for unreadable presets.
 
     `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote, and `may_call` lets
-    programs ask (see `Api`). With `always_blind`
-    no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
+    programs ask (see `Api`). With `always_blind` no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
     """
-    answering = Answering(profile, serving, open_judge, store, provenance=Provenance(profile), allowance=allowance)
+    metrics = Metrics()
+    answering = Answering(
+        profile, serving, open_judge, store, provenance=Provenance(profile), allowance=allowance, metrics=metrics
+    )
     taxonomy = load_taxonomy(profile.taxonomy)
     choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
         if may_call:
-            Api(
-                answering, choices
-            )  # First: gradio gives a name to whoever comes first, and the tabs' handlers have names, too.
+            # First of all: gradio gives a name to whoever comes first, and the tabs' handlers have names, too.
+            Api(answering, choices)
         gr.HTML(markup.header(profile))
         mine = browser_state()
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -121,7 +130,10 @@ def build_page(
         blocks.load(compare.arrive, **compare.polling)
         blocks.load(history.open_link, **history.opening)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
-    return Page(blocks, compare, check, matrix, attacks, scoreboard, history)
+    metrics.watch("cosa_waiting", "Clicks of visitors that wait in line.", lambda: len(blocks._queue))
+    metrics.watch("cosa_store_bytes", "What the store takes on its disk.", lambda: store_bytes(store.path))
+    metrics.watch_servers([server.id for server in profile.servers], serving.status)
+    return Page(blocks, compare, check, matrix, attacks, scoreboard, history, Health(answering, metrics))
 
 
 def theme() -> gr.themes.Base:

@@ -55,17 +55,19 @@ def test_it_holds_what_the_page_needs_and_nothing_else(folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.name.startswith(".") or path.name == "__pycache__"]
 
 
-def test_what_git_does_not_know_stays_at_home(tmp_path: Path) -> None:
+def test_what_git_does_not_know_stays_at_home_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     secret = ROOT / "presets" / "profiles" / "zz-not-in-git.yaml"
     if not (ROOT / ".git").exists():
         pytest.skip("this copy of the repository is no git checkout")
     secret.write_text("api_key: sk-secret\n")
     try:
-        made = space.make(tmp_path / "space", gpu=False, force=False)
+        assert space.main(["--out", str(tmp_path / "space")]) == 0
     finally:
         secret.unlink()
-    assert "app.py" in {file.name for file in made}
-    assert secret.name not in {file.name for file in made}
+    assert "presets/profiles/zz-not-in-git.yaml" in capsys.readouterr().err
+    profiles = {file.name for file in (tmp_path / "space" / "presets" / "profiles").iterdir()}
+    assert "tinyworld.yaml" in profiles
+    assert secret.name not in profiles
 
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["cpu", "gpu"])
