@@ -21,6 +21,9 @@ PYTHON = "3.11"
 CPU, GPU = "cpu-basic", "l40sx1"
 """The hub's names for 2 cores with 16 GB, and for one GPU of 48 GB, which `llama-8b` needs."""
 
+DEBIAN = "g++\nlibnuma1\n"
+"""Debian's packages that vLLM loads (libnuma) and that PyTorch and Triton compile with."""
+
 CANNOT_MAKE = 2
 
 
@@ -58,7 +61,8 @@ def make(out: Path, *, gpu: bool, force: bool) -> list[Path]:
         place = out / file
         place.parent.mkdir(parents=True, exist_ok=True)
         made.append(Path(shutil.copyfile(ROOT / file, place)))
-    for name, text in (("requirements.txt", requirements(gpu=gpu)), ("README.md", _readme(gpu))):
+    written = {"requirements.txt": requirements(gpu=gpu), "packages.txt": DEBIAN, "README.md": _readme(gpu)}
+    for name, text in written.items():
         (out / name).write_text(text, encoding="utf-8")
         made.append(out / name)
     return made

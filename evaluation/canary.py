@@ -27,13 +27,13 @@ NOISE_FACTOR = 4.0
 async def attest(endpoint: Endpoint, profile: Profile, *, server_id: str | None = None) -> list[str]:
     """Return what is wrong with the adapters behind `endpoint`, in plain words; empty when all is well.
 
-    For each local server with adapters (or the one with this id): the server must answer under the name that was
+    For each server with adapters (or the one with this id): the server must answer under the name that was
     asked for, an adapter must move the log-probabilities of a first token more than noise does, and streaming must
     split thinking and text as a whole answer does. A request that fails is a warning, too.
     """
     warnings: list[str] = []
     for server in profile.servers:
-        if server.is_local and server.adapters and server_id in (None, server.id):
+        if server.adapters and server_id in (None, server.id):
             try:
                 for name in (server.served_name, *server.adapters):
                     warnings += await _check_answers(endpoint, name)

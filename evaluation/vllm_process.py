@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -64,14 +65,14 @@ class ServingError(Exception):
     """A server cannot run, in plain words: what was given, why it cannot work, what to do."""
 
 
-def vllm_command(server: Server, port: int) -> list[str]:
-    """Return the command that serves `server` on `port`. Raises `ServingError` when a part is missing."""
+def vllm_command(server: Server, port: int, *, host: str = "127.0.0.1") -> list[str]:
+    """Return the command that serves `server` on `port` of `host`. Raises `ServingError` when a part is missing."""
     if importlib.util.find_spec("vllm") is None:
         raise ServingError("vLLM is not installed; run `pip install -r requirements.txt`")
     assert server.model is not None
     command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", _model(server, server.model), "--served-model-name", server.served_name]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
+    command += ["--host", host, "--port", str(port), "--disable-uvicorn-access-log"]
     command += ["--dtype", server.dtype, "--max-model-len", str(server.max_model_len)]
     command += ["--structured-outputs-config", '{"backend":"xgrammar","disable_any_whitespace":true}']
     if server.revision:
@@ -103,6 +104,9 @@ def vllm_environment(server: Server, threads: int | None) -> dict[str, str]:
             # vLLM would bind a thread to every core that it sees, and they would wait for each other's share of the time.
             environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        if not shutil.which(environment.get("CXX", "g++")):
+            # The first request for log-probabilities would have PyTorch compile a helper, and kill the engine.
+            environment.setdefault("TORCH_COMPILE_DISABLE", "1")
     if all(model_folder(name) for name in (server.model or "", *server.adapters.values())):
         # Nothing is on the hub, so no time is lost in asking it.
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

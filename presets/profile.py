@@ -54,7 +54,7 @@ def model_folder(name: str, root: Path = ROOT) -> Path | None:
 
 @dataclass(frozen=True)
 class Server:
-    """One OpenAI-protocol server: a vLLM process of ours (`model`), or somebody's (`base_url`).
+    """One OpenAI-protocol server: a vLLM process of ours (`model`), or somebody's (`base_url`), also of a known `model`.
 
     `model` is a folder (relative to the repository) or a hub id; `adapters` maps served names to LoRA folders or hub
     ids; `args` goes to vLLM as it stands. With `base_url`, `api_key` is sent as the bearer token.
@@ -73,8 +73,9 @@ class Server:
 
     def __post_init__(self) -> None:
         require_id("id", self.id)
-        if bool(self.model) == bool(self.base_url):
-            raise FieldError("model", "and base_url: exactly one of them says where the model is")
+        if not (self.model or self.base_url):
+            raise FieldError("model", "and base_url: at least one of them says where the model is")
+        object.__setattr__(self, "base_url", self.base_url or None)
         object.__setattr__(self, "adapters", {name: path for name, path in dict(self.adapters).items() if path})
         object.__setattr__(self, "args", tuple(str(arg) for arg in self.args))
 
@@ -155,7 +156,7 @@ class Profile:
                 )
         for arm in self.arms:
             server = self.server(arm.server)
-            if server.is_local and arm.model not in (server.served_name, *server.adapters):
+            if server.model and arm.model not in (server.served_name, *server.adapters):
                 names = ", ".join((server.served_name, *server.adapters))
                 raise FieldError(
                     "arms", f"{arm.id!r} asks for model {arm.model!r}; server {server.id!r} serves {names}"

@@ -373,7 +373,7 @@ ACCIDENTS = [
     pytest.param(
         load_profile, PROFILE.replace("model: models/a", "port: 1"), "servers[0].port: is not a f", id="server-f"
     ),
-    pytest.param(load_profile, PROFILE.replace(", model: models/a", ""), "exactly one of them", id="server-bare"),
+    pytest.param(load_profile, PROFILE.replace(", model: models/a", ""), "at least one of them", id="server-bare"),
     pytest.param(load_profile, PROFILE.replace("model: base", "model: ''"), "arms: is empty", id="no-arm-left"),
     pytest.param(
         load_profile,

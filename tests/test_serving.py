@@ -249,6 +249,15 @@ def test_the_environment_fills_in_what_is_not_set(monkeypatch: pytest.MonkeyPatc
     assert vllm_environment(local(), None)["VLLM_CPU_KVCACHE_SPACE"] == "4"
 
 
+@pytest.mark.parametrize(("compiler", "disabled"), [("/usr/bin/g++", None), (None, "1")])
+def test_without_a_compiler_pytorch_compiles_nothing(
+    monkeypatch: pytest.MonkeyPatch, no_gpu: None, compiler: str | None, disabled: str | None
+):
+    monkeypatch.delenv("TORCH_COMPILE_DISABLE", raising=False)
+    monkeypatch.setattr(vllm_process.shutil, "which", lambda _: compiler)
+    assert vllm_environment(local(), None).get("TORCH_COMPILE_DISABLE") == disabled
+
+
 LIMITS = [
     pytest.param({"cpu.max": "200000 100000"}, 2, id="v2"),
     pytest.param({"cpu.max": "max 100000"}, 8, id="v2-without-a-limit"),

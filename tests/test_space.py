@@ -48,7 +48,7 @@ def front_matter(folder: Path) -> dict:
 def test_it_holds_what_the_page_needs_and_nothing_else(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         *("app.py", "evaluation", "models", "playground", "presets"),
-        *("README.md", "requirements.txt"),
+        *("README.md", "requirements.txt", "packages.txt"),
     }
     assert sorted(path.name for path in (folder / "models" / "tinyworld").iterdir()) == ["base", "cosalign"]
     assert (folder / "models/tinyworld/base/model.safetensors").stat().st_size > 1_000_000
