@@ -179,6 +179,12 @@ def permissions(options: argparse.Namespace) -> dict[str, bool]:
     return {name: given or is_private for name, given in allowed.items()}
 
 
+def trust_proxy_of_space() -> None:
+    """On a Space every request comes through the hub's proxy, which says who asks; else all visitors would share one limit."""
+    if os.environ.get("SPACE_ID"):
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")  # read by uvicorn
+
+
 def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     """The address of the running page. `parts` closes what was opened, the page first. Raises `CannotStart`."""
     # gradio takes seconds to import: --help and a taken port need not wait for it.
@@ -197,6 +203,7 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
         page = build_page(profile, serving, judge, store, always_blind=options.blind, allowance=allowance, **allowed)
     except (PresetError, StoreError, ValueError) as error:
         raise CannotStart(str(error)) from error
+    trust_proxy_of_space()
     if options.share:
         print(SHARE_WARNING, file=sys.stderr, flush=True)
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}

@@ -182,3 +182,14 @@ def test_the_program_serves_its_page_and_ends_on_a_signal(tmp_path: Path, signal
             process.wait()
             process.stdout.close()
     assert (tmp_path / "new" / "p.sqlite3").exists()
+
+
+@pytest.mark.parametrize(("space", "trusted"), [("me/playground", "*"), (None, None)])
+def test_only_on_a_space_is_the_proxy_believed_about_who_asks(
+    monkeypatch, space: str | None, trusted: str | None
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS")
+    monkeypatch.setenv("SPACE_ID", space) if space else monkeypatch.delenv("SPACE_ID", raising=False)
+    app.trust_proxy_of_space()
+    assert os.environ.get("FORWARDED_ALLOW_IPS") == trusted
