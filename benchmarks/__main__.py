@@ -1,4 +1,4 @@
-"""`python -m benchmarks [page] [store] [large-store] [serving] [running]`: one table each, and the same figures as JSON.
+"""`python -m benchmarks [page] [store] [large-store] [load] [serving] [running]`: one table each, and the same figures as JSON.
 
 Exit codes: 0 done, 1 something could not be measured (what was measured stays), 2 the command cannot be carried out.
 """
@@ -19,17 +19,18 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import large_store, page, running, serving, store
+from benchmarks import large_store, load, page, running, serving, store
+from benchmarks.over_http import served_page
 from benchmarks.report import OnStep, Report, print_report, write_report
 from benchmarks.spread import MeasurementError
 from evaluation.provenance import arm_records
 from evaluation.scripted import ScriptedReply, ScriptedServer
 from evaluation.serving import Serving, ServingError
-from evaluation.store import StoreError
+from evaluation.store import Store, StoreError
 from presets.profile import Profile, Server, load_profile
 from presets.yaml_file import PresetError
 
-NAMES = ("page", "store", "large-store", "serving", "running")
+NAMES = ("page", "store", "large-store", "load", "serving", "running")
 OUT = Path("runs/benchmarks")
 REPEATS = 20
 START_TIMEOUT_S = 1800.0
@@ -73,6 +74,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--repeats", type=int, default=REPEATS, help="of everything that is timed (default: %(default)s)"
     )
+    parser.add_argument("--visitors", type=int, default=load.VISITORS, help="of load, at once (default: %(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=load.MINUTES, help="that load takes (default: %(default)s; 10 tells more)"
+    )
     parser.add_argument("--no-browser", action="store_true", help="measure the page only as far as its server")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the figures (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -80,6 +85,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
     if options.repeats < 1:
         parser.error(f"--repeats is {options.repeats}; at least 1 is needed")
+    if options.visitors < 1 or not 0 < options.minutes <= load.LONGEST:
+        parser.error(f"load needs --visitors of at least 1, and --minutes above 0 and up to {load.LONGEST}")
     options.names = options.names or list(NAMES)
     return options
 
@@ -104,9 +111,30 @@ def run(options: argparse.Namespace, profile: Profile, folder: Path) -> None:
             emit(store.measure(Path(files), repeats=options.repeats, on_step=progress("store")))
         if "large-store" in options.names:
             emit(large_store.measure(Path(files), repeats=options.repeats, on_step=progress("large-store")))
+        if "load" in options.names:
+            emit(measure_load(options, profile, Path(files)))
         if {"page", "serving", "running"} & set(options.names):
             with open_serving(profile, folder / "logs", scripted=options.scripted) as servers:
                 measure_servers(options, profile, servers, folder=Path(files), emit=emit)
+
+
+def measure_load(options: argparse.Namespace, profile: Profile, folder: Path) -> Report:
+    """The report of the many visitors, before other servers take the cores."""
+    how = {"visitors": options.visitors, "minutes": options.minutes, "on_step": progress("load")}
+    prompts = profile.examples
+    if not prompts:
+        raise MeasurementError(f"profile {profile.id!r} has no examples; visitors ask them, so add some")
+    if not options.scripted:
+        with load.running_app(options.profile, folder) as (address, store, pid):
+            return asyncio.run(load.measure(address, store, pid, prompts=prompts, **how))
+    return asyncio.run(scripted_load(profile, folder, prompts=prompts, **how))
+
+
+async def scripted_load(profile: Profile, folder: Path, **how: Any) -> Report:
+    """The same over a scripted server, with the page in this process."""
+    with open_serving(profile, folder / "logs", scripted=True) as servers, Store(folder / "load.sqlite3") as store:
+        async with served_page(servers, store) as address:
+            return await load.measure(address, store.path, os.getpid(), **how)
 
 
 def measure_servers(

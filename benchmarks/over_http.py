@@ -48,6 +48,8 @@ class OverHttp:
         self._turn = [self._send, settled, next(event for event in events if _follows(event, settled))]
         classes = {part["id"]: part["props"].get("elem_classes") or () for part in config["components"]}
         self._panes = [part for part, names in classes.items() if "now" in names]
+        buttons = [_part(config, f"vote-{place + 1}") for place in range(len(self._panes))]
+        self._votes = [next(event for event in events if [button, "click"] in event["targets"]) for button in buttons]
 
     async def ask(self, prompt: str) -> Timing:
         """See `Way.ask`. Counts from the request to the messages that bring what a pane shows."""
@@ -71,14 +73,26 @@ class OverHttp:
         return answer["data"][self._load["outputs"].index(self._button)]["interactive"]
 
     async def _ask(self, visitor: str, prompt: str) -> Timing:
-        watch = Stopwatch(time.perf_counter())
+        watch, panes = Stopwatch(time.perf_counter()), []
+        async for panes in self.turn(visitor, prompt):
+            look(watch, panes)
+        return watch.timing(sum(int(tokens) for pane in panes for tokens in TOKENS.findall(pane)))
+
+    async def turn(self, visitor: str, prompt: str) -> AsyncIterator[list[str]]:
+        """The HTML of the panes' turn on show after each message, from Send to the last verdict."""
         shown = dict.fromkeys(self._panes, "")
         for event in self._turn:
             async for panes in self._shown(visitor, event, {self._prompt: prompt}):
                 # An update that leaves a pane alone names it without a value.
                 shown |= {part: new for part, new in panes.items() if isinstance(new, str)}
-                look(watch, list(shown.values()))
-        return watch.timing(sum(int(tokens) for pane in shown.values() for tokens in TOKENS.findall(pane)))
+                yield list(shown.values())
+
+    async def vote(self, visitor: str, place: int) -> None:
+        """Vote for the arm at a place, from 0, and return when the page says that the vote is stored."""
+        await self._post("queue/join", visitor, self._votes[place], {})
+        async with self._http.stream("GET", f"{API}/queue/data", params={"session_hash": visitor}) as answer:
+            async for _ in messages(answer.aiter_lines()):
+                pass
 
     async def _shown(
         self, visitor: str, event: Mapping[str, Any], values: Mapping[int, Any]

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import large_store, page, running, serving, store
+from benchmarks import large_store, load, page, running, serving, store
 from benchmarks.__main__ import main
 from benchmarks.browser import Browser
 from benchmarks.over_http import OverHttp, look, updated
 from benchmarks.report import NOTHING, Report, cell, write_report
 from benchmarks.spread import MeasurementError, Spread, differences, in_turn, ratios, spread
 from benchmarks.ways import Stopwatch, Timing, merge
+from evaluation.store import Store
 from evaluation.store_check import check
 from evaluation.store_scores import read_store_scores
 from playground import wording
 from presets.profile import PROFILES, Server, load_profile
+from tests.test_store import ask, finish_all
 
 
 def timing(first_s: float, complete_s: float, *, judged_s: float | None = None, tokens: int = 10) -> Timing:
@@ -267,7 +269,7 @@ def test_a_dry_run_of_a_benchmark_run_asks_the_same_in_every_way(
 def test_a_benchmark_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["pages"])
-    assert "there are page, store, large-store, serving, running" in capsys.readouterr().err
+    assert "there are page, store, large-store, load, serving, running" in capsys.readouterr().err
 
 
 def test_a_profile_without_an_adapter_has_nothing_to_compare(tmp_path: Path) -> None:
@@ -284,3 +286,40 @@ def test_the_large_store_is_sound_and_holds_what_it_says(tmp_path: Path) -> None
     assert scores.open_votes.n > 10
     assert set(found.data["ways"]) == set(found.data["samples"]["seconds"])
     assert len((tmp_path / "large.csv").read_text().splitlines()) > 90
+
+
+def test_a_dry_run_of_many_visitors_loses_nothing_and_mixes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "THINK_S", 0.3)
+    arguments = ["load", "--scripted", "--visitors", "6", "--minutes", "0.1", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    found = json.loads((tmp_path / "scripted" / "load.json").read_text())
+    assert (found["mixed"], found["lost"], found["failed"]) == ([], [], {})
+    assert found["turns"] >= 6
+    assert len(found["samples"]["vote_s"]) >= 6
+    assert len(found["memory_mb"]) >= 3
+
+
+def test_what_a_load_lost_or_mixed_is_found(tmp_path: Path) -> None:
+    ours, theirs = "mark-00000000000a", "mark-00000000000b"
+    with Store(tmp_path / "load.sqlite3") as stored:
+        talk = stored.begin_conversation(session_id="s", profile="tinyworld")
+        for mark in (ours, theirs):
+            turn = ask(stored, talk, prompt=f"Beer? {mark}")
+            finish_all(stored, turn)
+    seen = load.Seen(asked={ours: 2, theirs: 1})
+    seen.voted[ours] += 1
+    assert load.lost_in(stored.path, seen) == [
+        f"conversation {talk} has the words of 2 visitors",
+        f"{ours}: 2 asked, 1 stored",
+        f"{ours}: 1 votes, 0 stored",
+        "1 turns with an answer that is not complete",
+    ]
+
+
+@pytest.mark.parametrize("flags", [["--visitors", "0"], ["--minutes", "0"], ["--minutes", "61"]])
+def test_a_load_that_cannot_be_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["load", *flags])
+    assert "load needs --visitors" in capsys.readouterr().err
