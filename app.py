@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from evaluation.accounts import accounts, role_of
 from evaluation.judge import open_judge
 from evaluation.serving import Serving
 from evaluation.store import Store, StoreError
@@ -32,6 +33,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 OUR_PACKAGES = ("evaluation", "playground")
 """Whose log is shown from INFO on. The libraries under the page speak up at WARNING, or nobody could read it."""
+
+SWITCHES = {
+    "share": "make a public link; read the warning",
+    "accounts": "let only those in who log in with an account (python -m evaluation.accounts), to do what their role allows",
+    "allow-config-edits": "let visitors use configs of their own even where the page is open to others (--host, --share)",
+    "allow-exports": "let visitors download what everybody wrote even where the page is open to others (--host, --share)",
+    "allow-api": "let programs ask (docs/api.md) even where the page is open to others (--host, --share)",
+    "blind": "hide the names of the arms until the vote, in every conversation; else each visitor chooses",
+}
 
 LIMITS = {
     "answers": "answers that may be begun in a minute (a turn has one of each arm)",
@@ -99,27 +109,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=os.environ.get("GRADIO_SERVER_PORT") or 7860,
         help="the port of the page (default: $GRADIO_SERVER_PORT, or 7860)",
     )
-    parser.add_argument("--share", action="store_true", help="make a public link; read the warning")
-    parser.add_argument(
-        "--allow-config-edits",
-        action="store_true",
-        help="let visitors write configs of their own even where the page is open to others (--host, --share)",
-    )
-    parser.add_argument(
-        "--allow-exports",
-        action="store_true",
-        help="let visitors download what everybody wrote even where the page is open to others (--host, --share)",
-    )
-    parser.add_argument(
-        "--allow-api",
-        action="store_true",
-        help="let programs ask the arms and the judge (docs/api.md) even where the page is open to others (--host, --share)",
-    )
-    parser.add_argument(
-        "--blind",
-        action="store_true",
-        help="hide the names of the arms until the vote, in every conversation; else each visitor chooses",
-    )
+    for name, what in SWITCHES.items():
+        parser.add_argument(f"--{name}", action="store_true", help=what)
     limits = parser.add_argument_group(
         "limits per visitor", "0 sets none; without these flags there are limits only where others reach the page"
     )
@@ -165,18 +156,25 @@ def is_only_here(options: argparse.Namespace) -> bool:
     return options.host in LOOPBACK and not options.share
 
 
-def permissions(options: argparse.Namespace) -> dict[str, bool]:
-    """What visitors may do: all of it where only this machine's own users reach the page, else what a flag allows.
-
-    On a public page anybody comes, and not everybody may write safety configs, or read what others have written.
+def granted(options: argparse.Namespace) -> set[str]:
+    """What everybody may do, whoever it is: all of it where only this machine's own users reach the page, else what a flag
+    allows. On a public page anybody comes, and not everybody may write safety configs, or read what others have written;
+    with accounts it is their roles that allow more.
     """
-    is_private = is_only_here(options)
-    allowed = {
-        "may_edit": options.allow_config_edits,
-        "may_export": options.allow_exports,
-        "may_call": options.allow_api,
-    }
-    return {name: given or is_private for name, given in allowed.items()}
+    flags = {"edit": options.allow_config_edits, "export": options.allow_exports, "call": options.allow_api}
+    return {name for name, given in flags.items() if given or (is_only_here(options) and not options.accounts)}
+
+
+def open_login(options: argparse.Namespace) -> dict[str, object]:
+    """What the page's server must be told so that it lets in only those who log in. Raises `StoreError` without accounts."""
+    if not accounts(options.db):
+        raise StoreError(
+            f"{options.db} has no accounts, so nobody could log in; make one: "
+            f"python -m evaluation.accounts add NAME --role admin --db {options.db}"
+        )
+    from playground.login import MESSAGE, Login
+
+    return {"auth": Login(options.db).check, "auth_message": MESSAGE}
 
 
 def trust_proxy_of_space() -> None:
@@ -190,6 +188,7 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     # gradio takes seconds to import: --help and a taken port need not wait for it.
     from playground.limits import NO_LIMITS, PUBLIC
     from playground.page import build_page
+    from playground.roles import Roles
 
     given = {name: value for name in LIMITS if (value := getattr(options, f"max_{name}")) is not None}
     try:
@@ -199,15 +198,16 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
         parts.callback(serving.stop)
         judge = partial(open_judge, profile, serving)
         allowance = replace(NO_LIMITS if is_only_here(options) else PUBLIC, **given)
-        allowed = permissions(options)
-        page = build_page(profile, serving, judge, store, always_blind=options.blind, allowance=allowance, **allowed)
+        roles = Roles(frozenset(granted(options)), partial(role_of, options.db) if options.accounts else None)
+        page = build_page(profile, serving, judge, store, always_blind=options.blind, allowance=allowance, roles=roles)
+        login = open_login(options) if options.accounts else {}
     except (PresetError, StoreError, ValueError) as error:
         raise CannotStart(str(error)) from error
     trust_proxy_of_space()
     if options.share:
         print(SHARE_WARNING, file=sys.stderr, flush=True)
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
-    _, local, public = page.blocks.launch(prevent_thread_lock=True, **where, **page.launch_options)
+    _, local, public = page.blocks.launch(prevent_thread_lock=True, **where, **login, **page.launch_options)
     parts.callback(page.blocks.close, verbose=False)
     parts.callback(page.compare.answering.finish, FINISH_S)
     # Only now: a model server that loads would keep the page from answering for many seconds.

@@ -45,7 +45,7 @@ READY_S = 300.0
 
 @dataclass
 class Seen:
-    """What all visitors saw. Seconds from sending to the first word and to the last verdict, and from voting to its storing."""
+    """What all visitors saw: by mark the turns that came to their end (`asked`) and the votes. Seconds from sending to the first word and to the last verdict, and from voting to its storing."""
 
     first_s: list[float] = field(default_factory=list)
     judged_s: list[float] = field(default_factory=list)
@@ -79,7 +79,6 @@ async def visit(http: OverHttp, seen: Seen, until: float, draw: random.Random, p
 
 async def _ask(http: OverHttp, visitor: str, prompt: str, mark: str, seen: Seen) -> None:
     started, first = time.perf_counter(), None
-    seen.asked[mark] = seen.asked.get(mark, 0) + 1
     async for panes in http.turn(visitor, prompt):
         if first is None and any('class="said"' in pane for pane in panes):
             first = time.perf_counter() - started
@@ -89,6 +88,7 @@ async def _ask(http: OverHttp, visitor: str, prompt: str, mark: str, seen: Seen)
     if first is not None:
         seen.first_s.append(first)
     seen.judged_s.append(time.perf_counter() - started)
+    seen.asked[mark] = seen.asked.get(mark, 0) + 1
 
 
 async def measure(
@@ -96,7 +96,8 @@ async def measure(
 ) -> Report:
     """The report on the page at this address, whose process is `pid`, with its store. Raises `MeasurementError`."""
     seen, until, started = Seen(), time.monotonic() + 60 * minutes, time.monotonic()
-    limits = httpx.Limits(max_connections=None)
+    # Uvicorn closes a connection that was idle for 5 s, and a request that is sent in this moment breaks off.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=4)
     async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_S, trust_env=False, limits=limits) as http:
         page = OverHttp(http, (await http.get("config")).raise_for_status().json())
         memory = [rss_mb(pid)]
@@ -117,17 +118,15 @@ def lost_in(store: Path, seen: Seen) -> list[str]:
     lost = []
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         turns = db.execute(
-            "SELECT t.conversation_id, t.prompt, count(*), sum(r.status = 'complete'),"
-            " EXISTS (SELECT 1 FROM votes WHERE turn_id = t.id)"
-            " FROM turns AS t JOIN responses AS r ON r.turn_id = t.id GROUP BY t.id"
+            "SELECT t.conversation_id, t.prompt, EXISTS (SELECT 1 FROM votes WHERE turn_id = t.id) FROM turns AS t"
         ).fetchall()
+        unfinished = db.execute("SELECT status, error, count(*) FROM responses GROUP BY status, error").fetchall()
     marks: dict[str, set[str]] = {}
-    stored, complete, voted = Counter[str](), Counter[str](), Counter[str]()
-    for conversation, prompt, arms, whole, has_vote in turns:
+    stored, voted = Counter[str](), Counter[str]()
+    for conversation, prompt, has_vote in turns:
         for mark in MARK.findall(prompt):
             marks.setdefault(conversation, set()).add(mark)
             stored[mark] += 1
-            complete[mark] += arms == whole
             voted[mark] += has_vote
     lost += [
         f"conversation {name} has the words of {len(found)} visitors" for name, found in marks.items() if len(found) > 1
@@ -138,8 +137,7 @@ def lost_in(store: Path, seen: Seen) -> list[str]:
     lost += [
         f"{mark}: {count} votes, {voted[mark]} stored" for mark, count in seen.voted.items() if voted[mark] < count
     ]
-    incomplete = sum(seen.asked[mark] - complete[mark] for mark in seen.asked if mark in complete)
-    return lost + ([f"{incomplete} turns with an answer that is not complete"] if incomplete else [])
+    return lost + [f"{count} answers {status}: {error}" for status, error, count in unfinished if status != "complete"]
 
 
 def report(seen: Seen, lost: Sequence[str], memory: Sequence[float], *, visitors: int, minutes: float) -> Report:

@@ -22,6 +22,7 @@ COLUMNS = {
     "text, thinking, status": "what it said; only `complete` responses ended by themselves",
     "judge, rating, safe, categories": "the judge's verdict: rating 0 to 5, `safe` when the response keeps to the config, the risks that it found",
     "vote_id, outcome, best, presented, won": "the vote: `best`, `tie` or `all_bad`, and the order in which the arms stood on the screen; `vote_blind` when their names were hidden",
+    "vote_axes, vote_flags": "what the voter said beside: who helps more (`helpful`) and who keeps to the config (`keeps`), and of single answers `up`, `down`, `breaks` (the config), `refused` (without need)",
     "imported_from": "null for what was asked on the page; else the file from which the row had come into the store",
 }
 """Names of columns, and what they hold."""

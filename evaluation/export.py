@@ -43,6 +43,7 @@ ORIGIN = (
     *("profile", "conversation_id", "turn_id", "turn_index", "created_at"),
     *("config_id", "config_title", "config_text", "config_hash", "language", "taxonomy", "allowed"),
     *("vote_id", "outcome", "best", "presented", "vote_blind", "voted_at", "vote_person", "vote_revision"),
+    *("vote_axes", "vote_flags"),
     *("vote_session_id", "vote_reason"),
 )
 """What every pair and label tells of where it comes from; with it, votes can be made again from them."""

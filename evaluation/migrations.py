@@ -240,9 +240,34 @@ def m010_forks(db: Database) -> None:
     db.execute(view.replace("t.turn_index,", "t.turn_index, t.copied_from,"))
 
 
+def m011_axes_and_flags(db: Database) -> None:
+    """What a voter said beside the vote on the whole: on each axis, and of single answers; also in what goes out as data."""
+    for column in ("axes", "flags"):
+        db.execute(f"ALTER TABLE votes ADD COLUMN {column} TEXT NOT NULL DEFAULT '{{}}' CHECK(json_valid({column}))")
+    (trigger,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'votes_no_update'").fetchone()
+    db.execute("DROP TRIGGER votes_no_update")
+    db.execute(trigger.replace("UPDATE OF ", "UPDATE OF axes, flags, "))
+    (view,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'comparisons'").fetchone()
+    db.execute("DROP VIEW comparisons")
+    db.execute(
+        view.replace("v.reason AS vote_reason,", "v.axes AS vote_axes, v.flags AS vote_flags, v.reason AS vote_reason,")
+    )
+
+
+def m012_accounts(db: Database) -> None:
+    """Who may log in, and as what."""
+    db.execute(
+        """CREATE TABLE accounts(
+             name TEXT PRIMARY KEY,
+             role TEXT NOT NULL CHECK(role IN ('visitor', 'author', 'reviewer', 'admin')),
+             password_hash TEXT NOT NULL,
+             created_at TEXT NOT NULL, disabled_at TEXT) STRICT"""
+    )
+
+
 STEPS = (
     *(m001_base, m002_current, m003_fingerprints, m004_judge_versions, m005_blind_votes, m006_imports),
-    *(m009_erasing, m010_forks),
+    *(m009_erasing, m010_forks, m011_axes_and_flags, m012_accounts),
 )
 """What makes the newest schema, oldest first. A released step is never edited: a change is a new step."""
 

@@ -112,6 +112,9 @@ def _require_columns(names: Iterable[str]) -> None:
         raise ValueError(f"it lacks the columns {', '.join(lacking)}")
 
 
+OPTIONAL = (*PERSONAL, "vote_axes", "vote_flags")
+"""What a vote may lack: who voted is left out unless asked for, and earlier exports had no axes and flags."""
+
 Said = tuple[str, Sequence[Mapping[str, str]], str]
 """An arm's id, the prompt's messages as it had them, and its reply."""
 
@@ -138,7 +141,7 @@ def _read_votes(path: Path, said_in: Callable[[Row], tuple[Said, ...]]) -> Itera
     with path.open(encoding="utf-8") as file:
         for line in filter(str.strip, file):
             row = json.loads(line)
-            origin = {name: row.get(name) if name in PERSONAL else row[name] for name in ORIGIN}
+            origin = {name: row.get(name) if name in OPTIONAL else row[name] for name in ORIGIN}
             votes = conversations[row["conversation_id"]]
             votes.setdefault(row["vote_id"], _Voted(origin)).add(said_in(row))
     for votes in conversations.values():

@@ -40,6 +40,7 @@ from evaluation.store_records import (
     response_columns,
     storable,
     to_json,
+    vote_columns,
 )
 from evaluation.vote import Vote
 from presets.profile import Sampling
@@ -128,10 +129,7 @@ class Store:
         sampling: Sampling,
         arms: Sequence[ArmRecord],
     ) -> Turn:
-        """A new turn with one pending response per arm, all stored at once.
-
-        Raises `ValueError` unless there are arms and each stands there once.
-        """
+        """A new turn with one pending response per arm, stored at once. Raises `ValueError` unless there are arms, each once."""
         ids = [arm.arm_id for arm in arms]
         if not ids or len(set(ids)) < len(ids):
             raise ValueError(f"a turn needs one record per arm, each arm once; got {ids}")
@@ -208,7 +206,7 @@ class Store:
         A session's later vote on the same turn is a new revision: it counts, and the earlier one stays.
         Raises `StoreError` while a response of the turn is unfinished, and for arms that are not in the turn.
         """
-        row = storable({**asdict(vote), "presented": to_json(vote.presented)})
+        row = storable(vote_columns(vote))
         with self._write(durable=True) as db:
             current = _current_responses(db, vote.turn_id)
             row["responses"] = to_json(_presented(vote, current))

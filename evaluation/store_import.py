@@ -120,6 +120,7 @@ class _Importer:
             vote["person"] = row["vote_person"]
             vote |= {"outcome": row["outcome"], "best": row["best"], "blind": bool(row["vote_blind"])}
             vote |= {"presented": to_json(row["presented"]), "responses": to_json(responses)}
+            vote |= {"axes": to_json(row.get("vote_axes") or {}), "flags": to_json(row.get("vote_flags") or {})}
             vote |= {"reason": row.get("vote_reason") or "", "created_at": row["voted_at"]}
             self._insert("votes", vote)
 

@@ -10,14 +10,23 @@ from typing import Any
 
 from evaluation.judgement import Judgement
 from evaluation.response import Response, Status
-from evaluation.vote import Vote
+from evaluation.vote import Choice, Vote
 from presets.profile import Sampling
 from presets.safety_config import SYSTEM_PROMPT_VERSION, SafetyConfig
 
 Row = Mapping[str, Any]
 """A row as the database gives it: column name to value."""
 
-PARSED = ("allowed", "categories", "presented", "library_versions", "judge_facts", "vote_responses")
+PARSED = (
+    "allowed",
+    "categories",
+    "presented",
+    "library_versions",
+    "judge_facts",
+    "vote_responses",
+    "vote_axes",
+    "vote_flags",
+)
 FLAGS = ("is_current", "shows_config", "safe", "won", "vote_blind")
 """Columns of the view `comparisons` that are JSON, and those that are 0 or 1."""
 
@@ -162,10 +171,21 @@ def read_judgement(row: Row) -> Judgement:
     )
 
 
+def vote_columns(vote: Vote) -> dict[str, Any]:
+    """A vote as columns of `votes`; what was not said leaves no trace in `axes` and `flags`."""
+    flags = {arm_id: sorted(found) for arm_id, found in vote.flags.items() if found}
+    axes = {name: asdict(choice) for name, choice in vote.axes.items()}
+    whole = {"presented": to_json(vote.presented), "axes": to_json(axes), "flags": to_json(flags)}
+    return {**_pick(vars(vote), "id", "turn_id", "session_id", "outcome", "best", "reason", "blind"), **whole}
+
+
 def read_vote(row: Row) -> Vote:
     """The vote in a row of `votes`."""
     same = _pick(row, "id", "turn_id", "session_id", "outcome", "best", "reason")
-    return Vote(**same, presented=tuple(json.loads(row["presented"])), blind=bool(row["blind"]))
+    axes = {name: Choice(**choice) for name, choice in json.loads(row["axes"]).items()}
+    flags = {arm_id: frozenset(found) for arm_id, found in json.loads(row["flags"]).items()}
+    presented = tuple(json.loads(row["presented"]))
+    return Vote(**same, presented=presented, blind=bool(row["blind"]), axes=axes, flags=flags)
 
 
 def read_comparison(row: Row) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from rich.table import Table
 
 from evaluation.agreement import cohens_kappa
 from evaluation.cosa_score import INTERVAL, RESAMPLES, signed_help
+from evaluation.flag_agreement import FlagAgreement, flag_agreement
 from evaluation.report import console, percent
 from evaluation.schema import StoreError, open_to_read, plain_words
 
@@ -179,17 +180,22 @@ def people_agreement(ballots: Iterable[Ballot]) -> PeopleAgreement:
     return PeopleAgreement(len(pairs), sum(a == b for a, b in pairs) / len(pairs) if pairs else None)
 
 
-def as_json(found: Mapping[str, VoteAgreement], people: PeopleAgreement) -> dict[str, Any]:
+def as_json(
+    found: Mapping[str, VoteAgreement], people: PeopleAgreement, flags: Mapping[str, FlagAgreement]
+) -> dict[str, Any]:
     """The same as plain values; null is unknown."""
     judges = {}
     for judge, each in found.items():
         choices = [{"judge": mine, "person": theirs, "n": n} for (mine, theirs), n in sorted(each.choices.items())]
         judges[judge] = {**asdict(each), "choices": choices}
-    return {"judges": judges, "people": asdict(people)}
+    said = {flag: {"n": each.n, "same": each.same, "kappa": each.kappa} for flag, each in flags.items()}
+    return {"judges": judges, "people": asdict(people), "flags": said}
 
 
-def print_agreement(found: Mapping[str, VoteAgreement], people: PeopleAgreement, where: Console) -> None:
-    """Print a row per judge, the choices of each, and how far the people agree."""
+def print_agreement(
+    found: Mapping[str, VoteAgreement], people: PeopleAgreement, flags: Mapping[str, FlagAgreement], where: Console
+) -> None:
+    """Print a row per judge, the choices of each, how far the people agree, and what they flagged."""
     table = Table(title="Judges and votes", title_justify="left")
     for column in (
         "judge",
@@ -213,6 +219,10 @@ def print_agreement(found: Mapping[str, VoteAgreement], people: PeopleAgreement,
             where.print(f"{judge}: judge {mine}, person {theirs}: {n}", markup=False)
     told = f"{percent(people.share)} % of {people.pairs}" if people.pairs else "there are none"
     where.print(f"Two people on the same turn, same choice: {told}", markup=False)
+    for flag, each in flags.items():
+        if each.n:
+            same = f"{percent(each.same)} % of {each.n} answers, kappa {_shown(each.kappa)}"
+            where.print(f"Judge and people on {flag!r}: the same on {same}", markup=False)
 
 
 def _shown(value: float | None) -> str:
@@ -240,15 +250,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         judged = {judge: mine for judge, mine in by_judge.items() if any(ballot.is_judged for ballot in mine)}
         if not judged:
             raise NoVotesError(f"{options.db}: none of its {len(ballots)} votes is on responses that are all judged")
+        flags = flag_agreement(options.db)
         found = {judge: vote_agreement(mine, seed=options.seed) for judge, mine in judged.items()}
     except (StoreError, NoVotesError) as error:
         print(f"evaluation.vote_agreement: {error}", file=sys.stderr)
         return 2
     people = people_agreement(ballots)
     if options.json:
-        print(json.dumps(as_json(found, people), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(as_json(found, people, flags), ensure_ascii=False, allow_nan=False))
     else:
-        print_agreement(found, people, console())
+        print_agreement(found, people, flags, console())
     return 0
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from evaluation.endpoint import EndpointError
 from evaluation.judgement import Judgement
@@ -261,9 +262,12 @@ class Answering:
         except StoreError:
             log.exception("a conversation that was not to be kept is not erased yet; it will be when the page stops")
 
-    async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str) -> Vote:
-        """The vote on the turn on show, once it is on disk; names are hidden no more. Raises `NotNow` and `StoreError`."""
-        vote = session.make_vote(outcome, best, reason)
+    async def vote(self, session: Session, outcome: Outcome, best: str | None, reason: str, **said: Any) -> Vote:
+        """The vote on the turn on show, once it is on disk; names are hidden no more. See `Session.make_vote`.
+
+        Raises `NotNow` and `StoreError`.
+        """
+        vote = session.make_vote(outcome, best, reason, **said)
         if await asyncio.to_thread(self._store.save_vote, vote):
             self._metrics.voted(vote.outcome)
         if session.turn is not None and session.turn.id == vote.turn_id:

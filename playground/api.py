@@ -43,9 +43,11 @@ class Api:
         for endpoint in (self.configs, self.ask, self.judge, self.score):
             gr.api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
 
-    def configs(self) -> list[dict]:
+    def configs(self, request: gr.Request | None = None) -> list[dict]:
         """The ready-made safety configs: id, title, text, language, taxonomy, and the categories that each allows (null when
         only the text decides)."""
+        with told():
+            self._require_call(request)
         return [_config_json(config) for config in self._choices.configs.values()]
 
     async def ask(
@@ -65,7 +67,7 @@ class Api:
         """
         session = Session(visitor=visitor_of(request))
         with told():
-            chosen = self._config(config, config_text, allowed)
+            chosen = self._config(config, config_text, allowed, request)
             drawn = checked_sampling(self._answering.profile, sampling or {})
             _require_texts("prompts", prompts)
             if not 1 <= len(prompts) <= MAX_PROMPTS:
@@ -92,7 +94,7 @@ class Api:
         kept, by which rule, and why; or why it is unscored. `earlier` are the person's prompts before this one. Nothing is
         stored."""
         with told():
-            chosen = self._config(config, config_text, allowed)
+            chosen = self._config(config, config_text, allowed, request)
             _require_texts("prompt, reply and earlier", [prompt, reply, *(earlier or ())])
             self._answering.limits.admit(visitor_of(request), 1)
             for text in (prompt, reply, *(earlier or ())):
@@ -107,10 +109,11 @@ class Api:
                 raise NotNow(str(error)) from error
         return _judgement_json(verdict)
 
-    async def score(self, rows: list[dict], weights: str = "1,0,0") -> dict:
+    async def score(self, rows: list[dict], weights: str = "1,0,0", request: gr.Request | None = None) -> dict:
         """The CoSA-Score of judged responses, with intervals: per config, per situation, and as the mean over configs. `rows` and
         the result are those of `python -m evaluation score --judgements FILE.jsonl --json`."""
         with told():
+            self._require_call(request)
             if not isinstance(rows, list):
                 raise NotNow(api_wording.ROWS)
             if len(rows) > MAX_ROWS:
@@ -122,11 +125,17 @@ class Api:
             except (RowsError, ValueError) as error:
                 raise NotNow(str(error)) from error
 
-    def _config(self, config_id: str, text: str, allowed: list[str] | None) -> SafetyConfig:
+    def _require_call(self, request: gr.Request | None) -> None:
+        if not self._choices.roles.may(request, "call"):
+            raise NotNow(api_wording.NO_CALLS)
+
+    def _config(self, config_id: str, text: str, allowed: list[str] | None, request: gr.Request | None) -> SafetyConfig:
+        self._require_call(request)
         _require_texts("config, config_text and allowed", [config_id, text, *(allowed or ())])
         if config_id and text:
             raise NotNow(api_wording.ONE_CONFIG)
         if text:
+            self._choices.require_edit(request)
             if allowed is None and not self._choices.text_may_decide:
                 raise NotNow(api_wording.ALLOWED_NEEDED)
             return self._choices.own(api_wording.TITLE, text, allowed or [], allowed is None)

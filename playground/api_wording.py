@@ -7,6 +7,7 @@ from collections.abc import Sequence
 MAX_JUDGED = 20_000
 """Characters of a text that is to be judged."""
 
+NO_CALLS = "Programs may not ask here with this account. Log in as an author, a reviewer or an admin."
 TITLE = "A program's config"
 ONE_CONFIG = "Give `config` (the id of a ready-made one) or `config_text` (your own), not both."
 

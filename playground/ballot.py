@@ -9,6 +9,7 @@ import gradio as gr
 
 from evaluation.vote import Outcome
 from playground import markup, wording
+from playground.details import Details
 from playground.picker import Updates
 from playground.session import Turn
 
@@ -38,6 +39,7 @@ class Ballot:
             max_length=MAX_REASON,
             elem_id="vote-reason",
         )
+        self.details = Details(len(names))
         self.state = gr.HTML(markup.notice(wording.VOTE_WAITS), elem_id="voted")
 
     @property

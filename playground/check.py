@@ -34,7 +34,7 @@ class Check:
         """Every probe under the config, asked of every arm; the grid as it fills, until all is judged."""
         arms = list(self.batches.answering.arms.values())
         with told():
-            config = self.picker.config(data)
+            config = self.picker.config(data, request)
             if not self.probes:
                 raise NotNow(wording.NO_PROBES)
             asked = [(prompt, config) for prompt in self.probes.values()]

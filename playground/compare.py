@@ -169,7 +169,8 @@ class Compare:
         for button, (outcome, place) in self.ballot.buttons.items():
             voted = button.click(partial(self.vote, outcome, place), data, shown, **PRIVATE)
             self._judge_after(voted)
-        self.ballot.reason.submit(self.add_reason, data, shown, **PRIVATE)
+        added = [self.ballot.reason.submit, self.ballot.details.save.click]
+        gr.on(added, self.add_to_vote, {*data, *self.ballot.details.inputs}, shown, **PRIVATE)
 
     @property
     def polling(self) -> dict[str, Any]:
@@ -195,7 +196,7 @@ class Compare:
     @property
     def cleared(self) -> Updates:
         """What a prompt that was taken leaves empty."""
-        return {self.prompt: "", self.ballot.reason: "", self.picker.error: ""}
+        return {self.prompt: "", self.ballot.reason: "", self.picker.error: "", **self.ballot.details.cleared}
 
     @property
     def closed(self) -> Updates:
@@ -244,7 +245,7 @@ class Compare:
         self.sessions.keep(session)
         session.visitor = visitor_of(request)
         with told():
-            config = self.picker.config(data)
+            config = self.picker.config(data, request)
             wishes = {"hide_names": bool(data[self.hide_names]), "keeps": not data[self.unkept]}
             wishes["sampling"] = self.sampler.sampling(data)
             turn = await self.answering.begin(session, data[self.prompt] or "", config, **wishes)
@@ -331,19 +332,19 @@ class Compare:
         best = None if place is None else self.panes.arm(session, self.panes.all[place]).id
         return await self._vote(session, outcome, best, data)
 
-    async def _vote(self, session: Session, outcome: Outcome, best: str | None, data: Data) -> Updates:
+    async def _vote(self, session: Session, outcome: Outcome, best: str | None, data: Data, **said: Any) -> Updates:
         with told():
-            vote = await self.answering.vote(session, outcome, best, data[self.ballot.reason] or "")
+            vote = await self.answering.vote(session, outcome, best, data[self.ballot.reason] or "", **said)
         names = self.panes.names(session)
         return {**self.ballot.updates(session.turn, names), self.announcement: wording.vote_saved(vote, names)}
 
-    async def add_reason(self, data: Data) -> Updates:
-        """The session's vote on this turn once more, now with its reason."""
+    async def add_to_vote(self, data: Data) -> Updates:
+        """The session's vote on this turn once more, now with its reason and what was said beside."""
         session = self.sessions.open(data[self.session])
         with told():
-            if session.turn is None or session.turn.vote is None:
-                raise NotNow(wording.VOTE_FIRST)
-        return await self._vote(session, session.turn.vote.outcome, session.turn.vote.best, data)
+            vote = session.cast()
+            said = self.ballot.details.said(data, list(session.turn.answers))
+        return await self._vote(session, vote.outcome, vote.best, data, **said)
 
     def _turn_updates(self, session: Session) -> Updates:
         return {self.session: session.id, **self.panes.updates(session), **self._gate_updates(session)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evaluation.store import ArmRecord, StoredResponse, StoredTurn
 from evaluation.store_history import Found
-from evaluation.vote import Vote
+from evaluation.vote import Axis, Choice, Vote
+from playground.details_wording import FLAGS
 from presets.profile import Sampling
 
 LEAD = (
@@ -25,6 +26,8 @@ UNKNOWN = (
 )
 LINK = "Permanent link to this conversation"
 PROVENANCE = "Which model this was"
+
+AXES: Mapping[Axis, str] = {"helpful": "Helps more:", "keeps": "Keeps to the config:"}
 
 LISTED_PROMPT = 80
 """Characters of a prompt in a list."""
@@ -49,7 +52,16 @@ def past_vote(vote: Vote, responses: Sequence[StoredResponse]) -> str:
     """A vote that stands in the store: `Voted best: CoSAlign, names hidden`."""
     titles = {response.arm.arm_id: response.arm.title for response in responses}
     what = {"tie": "Voted a tie", "all_bad": "Voted all bad"}.get(vote.outcome)
-    return (what or f"Voted best: {titles[vote.best or '']}") + (", names hidden." if vote.blind else ".")
+    axes = [f"{AXES[axis]} {_chosen(choice, titles)}" for axis, choice in vote.axes.items()]
+    flags = [
+        f"{titles[arm_id]}: {', '.join(FLAGS[flag] for flag in sorted(said))}" for arm_id, said in vote.flags.items()
+    ]
+    whole = (what or f"Voted best: {titles[vote.best or '']}") + (", names hidden." if vote.blind else ".")
+    return " ".join([whole, *(f"{each}." for each in (*axes, *flags))])
+
+
+def _chosen(choice: Choice, titles: Mapping[str, str]) -> str:
+    return {"tie": "a tie", "all_bad": "all bad"}.get(choice.outcome) or titles[choice.best or ""]
 
 
 def provenance(arm: ArmRecord, sampling: Sampling) -> list[tuple[str, str]]:

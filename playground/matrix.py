@@ -28,7 +28,7 @@ class Matrix:
                 label=wording.PROMPT, placeholder=wording.MATRIX_HINT, lines=1, max_lines=4, elem_id="matrix-prompt"
             )
             titles = [(config.title, config.id) for config in choices.configs.values()]
-            mine = [(wording.MATRIX_MINE, wording.OWN_ID)] if choices.may_edit else []
+            mine = [(wording.MATRIX_MINE, wording.OWN_ID)] if choices.roles.might("edit") else []
             self.configs = gr.CheckboxGroup(
                 [*mine, *titles],
                 value=[config_id for _, config_id in titles[:MOST]],
@@ -50,7 +50,7 @@ class Matrix:
         with told():
             if not FEWEST <= len(chosen) <= MOST:
                 raise NotNow(wording.MATRIX_CONFIGS.format(fewest=FEWEST, most=MOST) + ".")
-            configs = [self.choices.configs.get(each) or self.picker.own(data) for each in chosen]
+            configs = [self.choices.configs.get(each) or self.picker.own(data, request) for each in chosen]
             asked = [(data[self.prompt] or "", config) for config in configs]
             async with aclosing(self.batches.fill(asked, data, request)) as frames:
                 async for turns in frames:

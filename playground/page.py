@@ -27,6 +27,7 @@ from playground.limits import NO_LIMITS, Allowance
 from playground.matrix import Matrix
 from playground.metrics import Metrics, store_bytes
 from playground.picker import Choices
+from playground.roles import ALONE, Roles
 from playground.scoreboard import Scoreboard
 from presets.profile import Profile
 from presets.risk_taxonomy import load_taxonomy
@@ -89,25 +90,22 @@ def build_page(
     open_judge: JudgeFactory,
     store: Store,
     *,
-    may_edit: bool = True,
-    may_export: bool = True,
-    may_call: bool = False,
+    roles: Roles = ALONE,
     always_blind: bool = False,
     allowance: Allowance = NO_LIMITS,
 ) -> Page:
     """The page over these parts. Raises `PresetError` for unreadable presets.
 
-    `may_edit` lets visitors write configs, `may_export` lets them take along what all of them wrote, and `may_call` lets
-    programs ask (see `Api`). With `always_blind` no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
+    `roles` decides what visitors may do. With `always_blind` no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
     """
     metrics = Metrics()
     answering = Answering(
         profile, serving, open_judge, store, provenance=Provenance(profile), allowance=allowance, metrics=metrics
     )
     taxonomy = load_taxonomy(profile.taxonomy)
-    choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), may_edit)
+    choices = Choices(profile, taxonomy, load_safety_configs(profile.taxonomy), roles)
     with gr.Blocks(title=wording.TITLE, analytics_enabled=False, fill_width=True) as blocks:
-        if may_call:
+        if roles.might("call"):
             # First of all: gradio gives a name to whoever comes first, and the tabs' handlers have names, too.
             Api(answering, choices)
         gr.HTML(markup.header(profile))
@@ -123,7 +121,7 @@ def build_page(
             with gr.Tab(wording.TABS[3], elem_id="tab-attacks"):
                 attacks = Attacks(batches, choices)
             with gr.Tab(wording.TABS[4], elem_id="tab-scores") as tab:
-                scoreboard = Scoreboard(store.path, compare, tab, may_export=may_export)
+                scoreboard = Scoreboard(store.path, compare, tab)
             with gr.Tab(wording.TABS[5], elem_id="tab-history", id=TAB) as tab:
                 history = History(store, compare, mine, tabs, tab)
         gr.HTML(markup.footer())

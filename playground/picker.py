@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from playground import markup, wording
+from playground.roles import ALONE, Roles
 from playground.session import NotNow
 from presets.profile import Profile
 from presets.risk_taxonomy import RiskTaxonomy
@@ -26,7 +27,7 @@ class Choices:
     profile: Profile
     taxonomy: RiskTaxonomy
     configs: Mapping[str, SafetyConfig]
-    may_edit: bool = True
+    roles: Roles = ALONE
 
     @property
     def default(self) -> str:
@@ -39,10 +40,13 @@ class Choices:
         """True when the judge can read a config's rules, so that no categories need to be ticked."""
         return self.profile.judge.kind == "llm"
 
-    def own(self, title: str, text: str, allowed: list[str], text_decides: bool) -> SafetyConfig:
-        """The visitor's own config. Raises `NotNow` naming what to change, and where none is allowed."""
-        if not self.may_edit:
+    def require_edit(self, request: gr.Request | None) -> None:
+        """Raise `NotNow` unless whoever asks may use a config of their own."""
+        if not self.roles.may(request, "edit"):
             raise NotNow(wording.NO_EDITS)
+
+    def own(self, title: str, text: str, allowed: list[str], text_decides: bool) -> SafetyConfig:
+        """A visitor's own config, whoever it is. Raises `NotNow` naming what to change."""
         try:
             return SafetyConfig(
                 id=wording.OWN_ID,
@@ -64,7 +68,7 @@ class Picker:
         self.arms = [choices.profile.arm(arm_id) for arm_id in choices.profile.page_arms]
         first = choices.configs.get(choices.default)
         options = [(config.title, config.id) for config in choices.configs.values()]
-        options += [(wording.OWN, wording.OWN_ID)] if choices.may_edit else []
+        options += [(wording.OWN, wording.OWN_ID)] if choices.roles.might("edit") else []
         gr.HTML(markup.heading(wording.CONFIG))
         self.origin = gr.State("")
         self.choice = gr.Dropdown(
@@ -76,7 +80,7 @@ class Picker:
         )
         self.card = gr.HTML(self._card(first), elem_id="config-card", visible=first is not None)
         self.edit = gr.Button(
-            wording.EDIT, size="sm", variant="secondary", elem_id="config-edit", visible=choices.may_edit
+            wording.EDIT, size="sm", variant="secondary", elem_id="config-edit", visible=choices.roles.might("edit")
         )
         self._build_editor(first)
         self.error = gr.HTML(elem_id="config-error")
@@ -85,7 +89,9 @@ class Picker:
     def _build_editor(self, first: SafetyConfig | None) -> None:
         categories = [(category.name, category.id) for category in self.choices.taxonomy.categories]
         allowed = [row for row in categories if row[1] in self.choices.taxonomy.configurable_ids]
-        with gr.Column(visible=first is None and self.choices.may_edit, elem_id="config-editor") as self.editor:
+        with gr.Column(
+            visible=first is None and self.choices.roles.might("edit"), elem_id="config-editor"
+        ) as self.editor:
             self.title = gr.Textbox(label=wording.OWN_TITLE, placeholder=wording.OWN_TITLE_HINT, max_length=120)
             self.text = gr.Textbox(
                 label=wording.OWN_TEXT,
@@ -113,13 +119,16 @@ class Picker:
         fields = [self.title, self.text, self.allowed, self.text_decides]
         return [self.choice, self.origin, self.card, self.edit, self.editor, *fields, self.error, self.preview]
 
-    def config(self, data: Data) -> SafetyConfig:
-        """The config that stands there now. Raises `NotNow` in the visitor's words when it cannot be used."""
-        chosen = self.choices.configs.get(data[self.choice])
-        return self.own(data) if chosen is None else chosen
+    def config(self, data: Data, request: gr.Request | None = None) -> SafetyConfig:
+        """The config that stands there now, to be used. Raises `NotNow` in the visitor's words when it cannot be."""
+        return self.choices.configs.get(data[self.choice]) or self.own(data, request)
 
-    def own(self, data: Data) -> SafetyConfig:
-        """The visitor's own config as it stands in the editor, shown or not. Raises as `config` does."""
+    def own(self, data: Data, request: gr.Request | None = None) -> SafetyConfig:
+        """The visitor's own config as it stands in the editor, shown or not, to be used. Raises as `config` does."""
+        self.choices.require_edit(request)
+        return self._drafted(data)
+
+    def _drafted(self, data: Data) -> SafetyConfig:
         return self.choices.own(
             data[self.title] or "", data[self.text] or "", data[self.allowed] or [], bool(data[self.text_decides])
         )
@@ -129,8 +138,8 @@ class Picker:
         chosen = self.choices.configs.get(data[self.choice])
         return {
             self.card: gr.update(value=self._card(chosen), visible=chosen is not None),
-            self.edit: gr.update(visible=chosen is not None and self.choices.may_edit),
-            self.editor: gr.update(visible=chosen is None and self.choices.may_edit),
+            self.edit: gr.update(visible=chosen is not None and self.choices.roles.might("edit")),
+            self.editor: gr.update(visible=chosen is None and self.choices.roles.might("edit")),
             **self.draft(data, complain=False),
         }
 
@@ -140,7 +149,7 @@ class Picker:
         Nobody is told off while still writing: complaints come when the config is used.
         """
         try:
-            config = self.config(data)
+            config = self.choices.configs.get(data[self.choice]) or self._drafted(data)
         except NotNow as error:
             return {
                 self.error: markup.notice(str(error), kind="bad") if complain else "",
@@ -153,7 +162,7 @@ class Picker:
     def edit_copy(self, data: Data) -> Updates:
         """The editor, filled with the chosen config."""
         chosen = self.choices.configs.get(data[self.choice])
-        if chosen is None or not self.choices.may_edit:
+        if chosen is None or not self.choices.roles.might("edit"):
             return self.show(data)
         fields = {
             self.choice: wording.OWN_ID,

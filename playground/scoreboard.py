@@ -25,11 +25,11 @@ FILES = [name for name, each in FORMATS.items() if each.suffix]
 class Scoreboard:
     """The tab. Made inside a `gr.Tab`, it reads the store whenever that is opened, and when asked to.
 
-    With `may_export` whoever sees the page can read, and take along, what everybody wrote on it.
+    Only who may export can read in its lists, and take along, what everybody wrote.
     """
 
-    def __init__(self, store: Path, compare: Compare, tab: gr.Tab, *, may_export: bool) -> None:
-        self.store, self.compare, self.may_export = store, compare, may_export
+    def __init__(self, store: Path, compare: Compare, tab: gr.Tab) -> None:
+        self.store, self.compare, self.roles = store, compare, compare.choices.roles
         choices = compare.choices
         by_hash = [(config.title, config.content_hash) for config in choices.configs.values()]
         with gr.Column(elem_id="scoreboard"):
@@ -45,7 +45,7 @@ class Scoreboard:
                 )
                 self.refresh = gr.Button(wording.REFRESH, size="sm", variant="secondary", elem_id="board-refresh")
             self.board = gr.HTML(elem_id="board")
-            if may_export:
+            if self.roles.might("export"):
                 self._offer_export()
         gr.on([tab.select, self.refresh.click, self.configs.input], self.read, {self.configs}, [self.board], **PRIVATE)
 
@@ -58,14 +58,14 @@ class Scoreboard:
         self.made = gr.HTML(elem_id="export-made")
         self.make.click(self.take_along, {self.format}, [self.file, self.made], **PRIVATE)
 
-    async def read(self, data: Data) -> Updates:
+    async def read(self, data: Data, request: gr.Request | None = None) -> Updates:
         """The tables, as the store stands now."""
         with told():
             chosen = data[self.configs] or ()
             found = await asyncio.to_thread(read_store_scores, self.store, configs=chosen)
             titles = {arm.id: arm.title for arm in self.compare.choices.profile.arms}
             board = markup.board(found, titles)
-            if self.may_export and found.scores:
+            if self.roles.may(request, "export") and found.scores:
                 board += case_markup.case_lists(await self._cases(chosen), titles)
         return {self.board: board}
 
@@ -74,8 +74,10 @@ class Scoreboard:
         blind = self.compare.sessions.blind_conversations()
         return await asyncio.to_thread(read_cases, self.store, configs=configs, without=blind)
 
-    async def take_along(self, data: Data) -> Updates:
+    async def take_along(self, data: Data, request: gr.Request | None = None) -> Updates:
         """Write the store's votes in the chosen format, and offer the file; what had to be left out is told."""
+        if not self.roles.may(request, "export"):
+            raise gr.Error(wording.NO_EXPORT, title=wording.NOT_NOW, print_exception=False)
         name = data[self.format]
         if name not in FILES:
             raise gr.Error(wording.no_format(name), print_exception=False)

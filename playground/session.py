@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evaluation import cosa_score
 from evaluation.judgement import Judgement
 from evaluation.response import FINAL, Response, Status
-from evaluation.vote import Outcome, Vote
+from evaluation.vote import Axis, Choice, Flag, Outcome, Vote
 from presets.arm import Message
 from presets.profile import Sampling
 from presets.safety_config import SafetyConfig
@@ -233,8 +233,24 @@ class Session:
             )
         return self.turn
 
-    def make_vote(self, outcome: Outcome, best: str | None, reason: str) -> Vote:
+    def cast(self) -> Vote:
+        """The vote on the turn on show. Raises `NotNow` before there is one."""
+        if self.turn is None or self.turn.vote is None:
+            raise NotNow("Vote first, with a button or a key; then add what you like.")
+        return self.turn.vote
+
+    def make_vote(
+        self,
+        outcome: Outcome,
+        best: str | None,
+        reason: str,
+        *,
+        axes: Mapping[Axis, Choice] | None = None,
+        flags: Mapping[str, frozenset[Flag]] | None = None,
+    ) -> Vote:
         """The vote on the turn on show. The same vote again is the same object, with the same id.
+
+        Without `axes` and `flags` those of the last vote on these answers stand.
 
         Raises `NotNow` until every arm's answer is final, and for a best arm that did not answer.
         """
@@ -243,13 +259,18 @@ class Session:
             raise NotNow("There is nothing to vote on. Send a prompt first.")
         if not turn.is_final:
             raise NotNow("A vote compares all answers. Wait until every arm is done, or press Stop.")
-        if best is not None and not turn.answers[best].response.text:
-            raise NotNow("This arm has not answered, so it cannot be the best. Try it again, or vote for another one.")
-        last, reason = turn.vote, reason.strip()
-        if last is not None and (last.outcome, last.best, last.reason) == (outcome, best, reason):
+        choice, last, reason = Choice(outcome, best), turn.vote, reason.strip()
+        said = {"axes": last.axes, "flags": last.flags} if last is not None else {"axes": {}, "flags": {}}
+        said |= {name: value for name, value in (("axes", axes), ("flags", flags)) if value is not None}
+        for arm_id in (each.best for each in (choice, *said["axes"].values()) if each.best is not None):
+            if not turn.answers[arm_id].response.text:
+                raise NotNow(
+                    "This arm has not answered, so it cannot be the best. Try it again, or vote for another one."
+                )
+        if last is not None and (last.choice, last.reason, last.axes, last.flags) == (choice, reason, *said.values()):
             return last
-        presented = tuple(turn.answers)
-        return Vote(str(uuid.uuid4()), turn.id, self.id, outcome, best, presented, reason, blind=self.hides_names)
+        presented, blind = tuple(turn.answers), self.hides_names
+        return Vote(str(uuid.uuid4()), turn.id, self.id, outcome, best, presented, reason, blind=blind, **said)
 
 
 class Sessions:

@@ -27,7 +27,8 @@ CONFIG_LABEL = "Who is speaking to whom?"
 OWN = "Write your own …"
 OWN_ID = "visitor"
 EDIT = "Edit a copy"
-NO_EDITS = "Configs are not written on this page. Choose a ready-made one."
+NO_EXPORT = "What everybody wrote is not given out here, or not to your account."
+NO_EDITS = "Configs of one's own are not used on this page, or not by your account. Choose a ready-made one."
 OWN_TITLE = "Title"
 OWN_TITLE_HINT = "Town library, children's corner"
 OWN_TEXT = "What may be talked about, and what may not?"
@@ -70,7 +71,6 @@ HIDDEN_FAULT = "This answer failed."
 VOTE = "Which answer is best under this config?"
 VOTE_WAITS = "The vote opens when every arm is done."
 VOTE_OPEN = "Every arm is done: click, or press a key."
-VOTE_FIRST = "Vote first; then Enter adds the reason to your vote."
 STILL_STARTING = "The model server is still starting. Send your prompt when it is ready."
 STILL_CHECKING = "The arms are still being checked. Send your prompt in a moment."
 CHECKING = "Checking that each arm is answered by its own model ..."
@@ -303,7 +303,8 @@ def vote_saved(vote: Vote, names: Sequence[str]) -> str:
     titles = dict(zip(vote.presented, names, strict=True))
     what = {"tie": "a tie", "all_bad": "all bad"}.get(vote.outcome) or f"{titles[vote.best or '']} is best"
     reason = ", with your reason" if vote.reason else ""
-    return f"Saved: {what}{reason}. You can still change it."
+    beside = ", with what you said of each" if vote.axes or vote.flags else ""
+    return f"Saved: {what}{reason}{beside}. You can still change it."
 
 
 def share(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -82,13 +82,15 @@ def stage(script: Script, folder: Path) -> Iterator[Stage]:
 
 
 @contextmanager
-def launched(parts: Stage, **options: Any) -> Iterator[str]:
-    """The address of the page over these parts, built with these options."""
+def launched(parts: Stage, *, launch: Mapping[str, Any] | None = None, **options: Any) -> Iterator[str]:
+    """The address of the page over these parts, built and launched with these options."""
     from playground.page import build_page
 
     judge = partial(open_judge, parts.profile, parts.serving)
     page = build_page(parts.profile, parts.serving, judge, parts.store, **options)
-    _, address, _ = page.blocks.launch(server_name="127.0.0.1", prevent_thread_lock=True, **page.launch_options)
+    _, address, _ = page.blocks.launch(
+        server_name="127.0.0.1", prevent_thread_lock=True, **page.launch_options, **(launch or {})
+    )
     try:
         yield address
     finally:

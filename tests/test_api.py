@@ -18,6 +18,7 @@ from evaluation.__main__ import main as evaluation_main
 from playground.__main__ import main
 from playground.api import MAX_ROWS
 from playground.limits import Allowance
+from playground.roles import Roles
 from tests.stage import ANSWER, Stage, answers, launched, stage
 from tests.test_own_data import words
 
@@ -26,7 +27,7 @@ PROMPT = "How do I play poker?"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Stage]]:
-    with stage(answers(), tmp_path_factory.mktemp("api")) as parts, launched(parts, may_call=True) as address:
+    with stage(answers(), tmp_path_factory.mktemp("api")) as parts, launched(parts) as address:
         yield address, parts
 
 
@@ -150,12 +151,15 @@ def test_a_shell_asks_and_is_told_why_not(page: tuple[str, Stage], tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("options", "own_text", "said"),
-    [({"may_edit": False}, True, "ready-made"), ({"allowance": Allowance(answers=3)}, False, "3 answers a minute")],
+    [
+        ({"roles": Roles(frozenset({"call"}))}, True, "ready-made"),
+        ({"allowance": Allowance(answers=3)}, False, "3 answers a minute"),
+    ],
     ids=["configs", "limits"],
 )
 def test_a_program_may_no_more_than_a_visitor(tmp_path: Path, options: dict, own_text: bool, said: str) -> None:
     which = {"config_text": "Cards.", "allowed": ["gambling"]} if own_text else {"config": "casino"}
-    with stage(answers(), tmp_path) as parts, launched(parts, may_call=True, **options) as address:
+    with stage(answers(), tmp_path) as parts, launched(parts, **options) as address:
         client = Client(address, verbose=False)
         if not own_text:
             client.predict([PROMPT], **which, api_name="/ask")
@@ -164,7 +168,7 @@ def test_a_program_may_no_more_than_a_visitor(tmp_path: Path, options: dict, own
 
 
 def test_without_leave_there_is_no_endpoint(tmp_path: Path) -> None:
-    with stage(answers(), tmp_path) as parts, launched(parts) as address:
+    with stage(answers(), tmp_path) as parts, launched(parts, roles=Roles(frozenset())) as address:
         assert Client(address, verbose=False).view_api(return_format="dict")["named_endpoints"] == {}
 
 

@@ -72,7 +72,7 @@ def test_in_a_space_the_page_is_open_to_others_and_so_allows_nothing(monkeypatch
     monkeypatch.setenv("SPACE_ID", "somebody/playground")
     options = app.parse([])
     assert options.host == "0.0.0.0"
-    assert not any(app.permissions(options).values())
+    assert not app.granted(options)
 
 
 def test_flags_from_the_environment_are_read_first(
@@ -88,17 +88,19 @@ def test_flags_from_the_environment_are_read_first(
 @pytest.mark.parametrize(
     ("flags", "allowed"),
     [
-        ("--host 127.0.0.1", {"may_edit", "may_export", "may_call"}),
-        ("--host localhost", {"may_edit", "may_export", "may_call"}),
+        ("--host 127.0.0.1", {"edit", "export", "call"}),
+        ("--host localhost", {"edit", "export", "call"}),
         ("--host 0.0.0.0", set()),
+        ("--accounts", set()),
+        ("--accounts --allow-exports", {"export"}),
         ("--host 127.0.0.1 --share", set()),
-        ("--host 0.0.0.0 --share --allow-config-edits", {"may_edit"}),
-        ("--host 0.0.0.0 --allow-exports", {"may_export"}),
-        ("--share --allow-api", {"may_call"}),
+        ("--host 0.0.0.0 --share --allow-config-edits", {"edit"}),
+        ("--host 0.0.0.0 --allow-exports", {"export"}),
+        ("--share --allow-api", {"call"}),
     ],
 )
 def test_on_a_page_that_others_reach_only_what_a_flag_allows_is_allowed(flags: str, allowed: set[str]) -> None:
-    assert {name for name, given in app.permissions(app.parse(flags.split())).items() if given} == allowed
+    assert app.granted(app.parse(flags.split())) == allowed
 
 
 def test_help_says_what_the_flags_do(capsys: pytest.CaptureFixture[str]) -> None:

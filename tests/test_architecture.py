@@ -43,7 +43,7 @@ OPTIONAL = {"inspect_ai": ("evaluation/inspect_log.py",)}
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
-PACKAGE_OF = {"yaml": "pyyaml", "PIL": "pillow", "markdown_it": "markdown-it-py"}
+PACKAGE_OF = {"yaml": "pyyaml", "PIL": "pillow", "markdown_it": "markdown-it-py", "argon2": "argon2-cffi"}
 """Imported names whose package on the index is called otherwise."""
 
 

@@ -26,6 +26,7 @@ from playground.connections import JudgeFactory
 from playground.page import Page, build_page
 from playground.panes import Pane
 from playground.picker import Choices
+from playground.roles import Roles
 from presets.profile import JudgeChoice, load_profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import SafetyConfig, load_safety_configs
@@ -79,7 +80,8 @@ class PatientJudge:
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
     with stage(answers(), tmp_path) as parts:
-        yield build_page(parts.profile, parts.serving, partial(open_judge, parts.profile, parts.serving), parts.store)
+        judge, roles = partial(open_judge, parts.profile, parts.serving), Roles(frozenset({"edit", "export"}))
+        yield build_page(parts.profile, parts.serving, judge, parts.store, roles=roles)
 
 
 def inputs(compare: Compare, **values: object) -> Data:
@@ -92,6 +94,7 @@ def inputs(compare: Compare, **values: object) -> Data:
         compare.hide_names: False,
         compare.unkept: False,
         **{field: field.value for field in compare.sampler.inputs},
+        **ballot.details.cleared,
     }
     data |= {
         picker.choice: "casino",
@@ -604,9 +607,9 @@ def test_a_reason_is_added_to_the_vote_that_stands(tmp_path: Path) -> None:
         session = await run_turn(compare)
         data = inputs(compare, session=session, reason="too long")
         with pytest.raises(gr.Error, match="Vote first"):
-            await compare.add_reason(data)
+            await compare.add_to_vote(data)
         await compare.vote("all_bad", None, inputs(compare, session=session))
-        await compare.add_reason(data)
+        await compare.add_to_vote(data)
         assert {(row["outcome"], row["vote_reason"]) for row in store.comparisons()} == {("all_bad", "too long")}
 
     play(answers(), tmp_path, scene)
@@ -647,7 +650,9 @@ def test_where_configs_are_not_written_nothing_offers_it_and_the_server_refuses(
 
     with stage(answers(), tmp_path) as parts:
         judge = partial(open_judge, parts.profile, parts.serving)
-        asyncio.run(refuse(build_page(parts.profile, parts.serving, judge, parts.store, may_edit=False).compare))
+        asyncio.run(
+            refuse(build_page(parts.profile, parts.serving, judge, parts.store, roles=Roles(frozenset())).compare)
+        )
         assert list(parts.store.comparisons()) == []
 
 

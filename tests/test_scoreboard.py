@@ -18,6 +18,7 @@ from evaluation.store_scores import Votes, read_store_scores
 from evaluation.vote import Vote
 from playground import case_wording, markup, wording
 from playground.page import build_page
+from playground.roles import ALONE, Roles
 from tests.stage import CHROMIUM, CHROMIUM_ARGS, answers, launched, require_chromium, stage
 from tests.test_store import ARMS, CONFIG, begin
 from tests.test_vote_agreement import judged_turn, vote
@@ -158,7 +159,9 @@ def test_the_board_in_a_browser(tmp_path: Path):
 def test_only_who_may_finds_the_export_and_what_others_wrote(tmp_path: Path, may_export: bool):
     with stage(answers(), tmp_path) as parts:
         judge = partial(open_judge, parts.profile, parts.serving)
-        page = build_page(parts.profile, parts.serving, judge, parts.store, may_export=may_export)
+        page = build_page(
+            parts.profile, parts.serving, judge, parts.store, roles=ALONE if may_export else Roles(frozenset())
+        )
         handlers = [dependency.fn for dependency in page.blocks.fns.values()]
         assert (page.scoreboard.take_along in handlers) == may_export
         judged_turn(parts.store, (0, -2, 5))

@@ -1,0 +1,85 @@
+"""No serious fault of accessibility on any tab, light and dark, wide and narrow, by axe-core; and a turn by keyboard alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from playground import wording
+from tests.stage import PATIENCE_MS, Stage, answers, launched, stage
+
+SEVERE = ("serious", "critical")
+GRADIOS = {
+    # rule: what of gradio's own markup breaks it, which we cannot change from Python
+}
+"""What is left to gradio: by rule the selectors whose faults are its own."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Stage]]:
+    with stage(answers(), tmp_path_factory.mktemp("axe")) as parts, launched(parts) as address:
+        yield address, parts
+
+
+def faults(page: Page) -> list[str]:
+    """The serious faults on what is on show now: rule, the element, and why."""
+    found = []
+    for rule in Axe().run(page).response["violations"]:
+        if rule["impact"] not in SEVERE:
+            continue
+        for node in rule["nodes"]:
+            if not any(
+                page.locator(node["target"][0]).first.evaluate("(e, s) => !!e.closest(s)", each)
+                for each in GRADIOS.get(rule["id"], ())
+            ):
+                found.append(f"{rule['id']}: {node['html'][:160]} ({' '.join(node['failureSummary'].split())[:220]})")
+    return found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_tab_has_a_serious_fault(browser: Browser, address: tuple[str, Stage], width: int, theme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(f"{address[0]}?__theme={theme}")
+    expect(page.locator("#send")).to_be_enabled()
+    page.locator("#prompt textarea").fill("How do I play poker?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".now .verdict")).to_have_count(3)
+    page.locator("#vote-2").click()
+    expect(page.locator("#voted")).to_contain_text("Saved")
+    found = {wording.TABS[0]: faults(page)}
+    for name in wording.TABS[1:]:
+        open_tab(page, name)
+        found[name] = faults(page)
+    context.close()
+    assert {name: each for name, each in found.items() if each} == {}
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Show a tab, and on it what it has to show."""
+    tab = page.get_by_role("tab", name=name)
+    if tab.is_visible():
+        tab.click()
+    else:
+        page.locator(".overflow-menu > button").click()
+        page.locator(".overflow-dropdown").get_by_text(name, exact=True).click()
+    runs = {wording.TABS[1]: "#check-run", wording.TABS[2]: "#matrix-run", wording.TABS[3]: "#attack-run"}
+    grids = {wording.TABS[1]: "#check-grid", wording.TABS[2]: "#matrix-grid", wording.TABS[3]: "#attack-grid"}
+    if name in runs:
+        for box in ("#matrix-prompt textarea", "#attack-prompt textarea"):
+            if page.locator(box).is_visible():
+                page.locator(box).fill("How do I play poker?")
+        page.locator(runs[name]).click()
+        expect(page.locator(f"{grids[name]} table").first).to_be_visible()
+        expect(page.locator(f"{grids[name]} .live")).to_have_count(0)
+    if name == wording.TABS[4]:
+        expect(page.locator("#board table").first).to_be_visible()
+    if name == wording.TABS[5]:
+        expect(page.locator("#history-choice label")).not_to_have_count(0)
+        page.locator("#history-choice label").first.click()
+        expect(page.locator("#replay .replayed").first).to_be_visible()
