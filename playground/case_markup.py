@@ -21,7 +21,7 @@ def _list(title: str, cases: Sequence[Case], note: str, titles: Mapping[str, str
     rows = "".join(f"<tr>{_cells(case, titles)}</tr>" for case in cases)
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>" if cases else ""
     caption = f'<p class="caption">{escape(case_wording.latest(len(cases), note))}</p>'
-    return f'{markup.heading(title)}<div class="scores">{table}{caption}</div>'
+    return f'{markup.heading(title)}<div class="scores" tabindex="0">{table}{caption}</div>'
 
 
 def _cells(case: Case, titles: Mapping[str, str]) -> str:

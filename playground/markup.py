@@ -343,7 +343,7 @@ def _tally(tally: Tally, arms: Sequence[str], titles: Mapping[str, str]) -> str:
 def _table(heads: Sequence[str], rows: str, note: str) -> str:
     head = "".join(f'<th scope="col">{escape(words)}</th>' for words in heads)
     return (
-        f'<div class="scores"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<div class="scores" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         f'<p class="caption">{escape(note)}</p></div>'
     )
 
@@ -357,7 +357,7 @@ def _by_config(found: StoreScores, arms: Sequence[str], titles: Mapping[str, str
         for config in used
     )
     return (
-        f'{heading(wording.BOARD_CELLS)}<div class="scores"><table class="heat"><thead><tr><td></td>{heads}</tr></thead>'
+        f'{heading(wording.BOARD_CELLS)}<div class="scores" tabindex="0"><table class="heat"><thead><tr><td></td>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
