@@ -27,6 +27,8 @@ def copy_turns(db: Any, conversation_id: str, turn_ids: Sequence[str]) -> None:
 
     Inside a transaction of an open store.
     """
+    if not turn_ids:
+        return
     turn_columns, response_columns = _columns(db, "turns", OWN_TO_TURN), _columns(db, "responses", OWN_TO_RESPONSE)
     for place, turn_id in enumerate(turn_ids):
         new = {"new": str(uuid.uuid4()), "conversation": conversation_id, "place": place, "old": turn_id}

@@ -45,8 +45,8 @@ class Vote:
     presented: tuple[str, ...]
     reason: str = ""
     blind: bool = False
-    axes: Mapping[Axis, Choice] = field(default_factory=dict)
-    flags: Mapping[str, frozenset[Flag]] = field(default_factory=dict)
+    axes: Mapping[Axis, Choice] = field(default_factory=dict, hash=False)
+    flags: Mapping[str, frozenset[Flag]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         named = {choice.best for choice in (self.choice, *self.axes.values())} | set(self.flags)

@@ -242,7 +242,8 @@ class Compare:
     async def converse(self, data: Data, request: gr.Request | None = None) -> AsyncGenerator[Updates, None]:
         """A new turn, written down and asked, and the arms' answers as they grow; see `settle` for what follows."""
         session = self.sessions.open(data[self.session])
-        self.sessions.keep(session)
+        for forgotten in self.sessions.keep(session):
+            self.answering.abandon(forgotten)
         session.visitor = visitor_of(request)
         with told():
             config = self.picker.config(data, request)

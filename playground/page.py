@@ -29,6 +29,7 @@ from playground.metrics import Metrics, store_bytes
 from playground.picker import Choices
 from playground.roles import ALONE, Roles
 from playground.scoreboard import Scoreboard
+from playground.session import MOST_PAGES
 from presets.profile import Profile
 from presets.risk_taxonomy import load_taxonomy
 from presets.safety_config import load_safety_configs
@@ -63,6 +64,7 @@ class Page:
             "js": (HERE / "keys.js").read_text(encoding="utf-8"),
             "ssr_mode": False,
             "run_history": False,
+            "state_session_capacity": MOST_PAGES,
             "max_file_size": MAX_UPLOAD,
             "enable_monitoring": False,
             "footer_links": [],

@@ -24,6 +24,10 @@ from presets.safety_config import SafetyConfig
 MAX_PROMPT = 4_000
 """Characters in a prompt. More would crowd the answer out of a small model's context."""
 
+MOST_PAGES = 1_000
+"""Pages whose conversation is held. Gradio keeps a third of a megabyte for each, open or closed, until others take its place;
+a page that lost its place begins a new conversation with the next prompt."""
+
 
 class NotNow(Exception):
     """Something that may not be done at this moment; the message tells the visitor why, and what to do."""
@@ -274,10 +278,11 @@ class Session:
 
 
 class Sessions:
-    """The sessions of all pages on which a prompt was sent, by id."""
+    """The sessions of the last pages on which a prompt was sent, by id, the one that was longest not used first."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_PAGES) -> None:
         self._sessions: dict[str, Session] = {}
+        self._most = most
 
     def open(self, session_id: str | None) -> Session:
         """The session with this id, or a new one when none is held (a first prompt, or a page from before a restart).
@@ -286,9 +291,15 @@ class Sessions:
         """
         return self._sessions.get(session_id or "") or Session(**({"id": session_id} if session_id else {}))
 
-    def keep(self, session: Session) -> None:
-        """Hold a session, so that `open` finds it again."""
+    def keep(self, session: Session) -> list[Session]:
+        """Hold a session, so that `open` finds it again; returns those that had to make room for it, never a busy one."""
+        self._sessions.pop(session.id, None)
         self._sessions[session.id] = session
+        idle = [each for each in self._sessions.values() if not each.is_busy and each is not session]
+        gone = idle[: max(0, len(self._sessions) - self._most)]
+        for each in gone:
+            del self._sessions[each.id]
+        return gone
 
     def blind_conversations(self) -> set[str]:
         """The conversations in which a visitor must not yet know which arm is which."""

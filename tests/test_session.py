@@ -95,6 +95,18 @@ def test_each_arm_keeps_its_own_history() -> None:
     assert session.history("base")[1]["content"] == "Beer is a drink."
 
 
+def test_of_many_pages_the_last_used_are_held_and_never_a_busy_one_let_go() -> None:
+    sessions = Sessions(most=2)
+    first, second, third = a_session(a_turn()), a_session(a_turn(status="streaming")), a_session(a_turn())
+    for session, gone in ((first, []), (second, []), (first, []), (third, [first])):
+        assert sessions.keep(session) == gone
+    assert sessions.open(second.id) is second
+    assert sessions.open(first.id) is not first
+    for arm_id in ARMS:
+        replace_answer(second.turn, arm_id, status="complete")
+    assert sessions.keep(a_session(a_turn())) == [second]
+
+
 def test_a_turn_in_which_an_arm_said_nothing_is_no_part_of_its_history() -> None:
     failed, second = a_turn("Beer?", status="error", text=""), a_turn("Wine?", status="pending", text="")
     assert a_session(failed, second).history("base") == []

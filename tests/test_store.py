@@ -675,9 +675,9 @@ def test_a_vote_on_arms_that_the_turn_does_not_have_is_refused(store: Store, pre
         "UPDATE votes SET outcome = 'tie', best = NULL",
         "DELETE FROM votes",
         "INSERT OR REPLACE INTO votes SELECT id, turn_id, session_id, revision, 'tie', NULL, presented, responses, "
-        "'', created_at, blind, person FROM votes",
+        "'', created_at, blind, person, '{}', '{}' FROM votes",
         "INSERT OR REPLACE INTO votes SELECT 'v2', turn_id, session_id, revision, 'tie', NULL, presented, responses, "
-        "'', created_at, blind, person FROM votes",
+        "'', created_at, blind, person, '{}', '{}' FROM votes",
     ],
     ids=["update", "delete", "replace by id", "replace by revision"],
 )
