@@ -19,6 +19,8 @@ from pathlib import Path
 from evaluation.accounts import accounts, role_of
 from evaluation.judge import open_judge
 from evaluation.serving import Serving
+from evaluation.snapshot_place import find_place
+from evaluation.snapshots import Snapshots, restore_newest
 from evaluation.store import Store, StoreError
 from playground.json_log import JsonLines
 from presets.profile import load_profile
@@ -117,6 +119,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, what in LIMITS.items():
         limits.add_argument(f"--max-{name}", type=int, metavar="N", help=what)
     parser.add_argument(
+        "--snapshots",
+        metavar="REPO_OR_FOLDER",
+        help="keep copies of the store there, every five minutes and at exit, and start from the newest where there is no "
+        "store: owner/name, a private dataset repository of the model hub (HF_TOKEN), or a folder such as ./snapshots",
+    )
+    parser.add_argument(
         "--log-format",
         choices=("text", "json"),
         default="text",
@@ -193,19 +201,24 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     given = {name: value for name in LIMITS if (value := getattr(options, f"max_{name}")) is not None}
     try:
         profile = load_profile(options.profile)
+        snapshots = open_snapshots(options)
         store = parts.enter_context(Store(options.db))
         serving = Serving(profile, log_folder=options.db.parent / "logs")
         parts.callback(serving.stop)
         judge = partial(open_judge, profile, serving)
         allowance = replace(NO_LIMITS if is_only_here(options) else PUBLIC, **given)
         roles = Roles(frozenset(granted(options)), partial(role_of, options.db) if options.accounts else None)
-        page = build_page(profile, serving, judge, store, always_blind=options.blind, allowance=allowance, roles=roles)
+        choices = {"always_blind": options.blind, "allowance": allowance, "roles": roles, "snapshots": snapshots}
+        page = build_page(profile, serving, judge, store, **choices)
         login = open_login(options) if options.accounts else {}
     except (PresetError, StoreError, ValueError) as error:
         raise CannotStart(str(error)) from error
     trust_proxy_of_space()
     if options.share:
         print(SHARE_WARNING, file=sys.stderr, flush=True)
+    if snapshots is not None:
+        snapshots.start()
+        parts.callback(snapshots.stop)
     where = {"server_name": options.host, "server_port": options.port, "share": options.share}
     _, local, public = page.blocks.launch(prevent_thread_lock=True, **where, **login, **page.launch_options)
     parts.callback(page.blocks.close, verbose=False)
@@ -213,6 +226,16 @@ def open_playground(options: argparse.Namespace, parts: ExitStack) -> str:
     # Only now: a model server that loads would keep the page from answering for many seconds.
     serving.start()
     return public or local
+
+
+def open_snapshots(options: argparse.Namespace) -> Snapshots | None:
+    """What copies the store elsewhere, if that is wanted; a store that is not there has come back from it. Raises `StoreError`."""
+    if options.snapshots is None:
+        return None
+    place = find_place(options.snapshots)
+    if not options.db.exists() and (name := restore_newest(place, options.db)):
+        print(f"The store was restored from {name} of {place}", flush=True)
+    return Snapshots(options.db, place)
 
 
 def stop_on_signals() -> threading.Event:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from evaluation.process import process_start
 from evaluation.schema import StoreError, open_database, open_read_only, plain_words, require_known_schema
-from evaluation.store_check import check
+from evaluation.store_check import check, is_sound
 
 BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside an open file. That of another database would be taken for this one's."""
@@ -85,7 +85,7 @@ def _require_sound(path: Path) -> None:
 def _put_aside(database: Path) -> Path:
     """Keep what stands at `database`, readable or not, under a name that tells when it was replaced."""
     kept = database.with_name(f"{database.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
-    if not _is_sound(database):
+    if not is_sound(database):
         for suffix in ("", *BESIDE):
             if (part := database.with_name(database.name + suffix)).exists():
                 part.rename(kept.with_name(kept.name + suffix))
@@ -96,13 +96,6 @@ def _put_aside(database: Path) -> Path:
         )
     _copy(database, kept)
     return kept
-
-
-def _is_sound(database: Path) -> bool:
-    try:
-        return not check(database).problems
-    except StoreError:
-        return False
 
 
 def _users(database: Path) -> Sequence[int]:

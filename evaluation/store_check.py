@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.schema import open_read_only, plain_words
+from evaluation.schema import StoreError, open_read_only, plain_words
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,11 @@ def check(path: Path) -> Report:
         found = [row[0] for row in db.execute("PRAGMA integrity_check")]
         lost = [f"{row[0]} row {row[1]} lacks its {row[2]} row" for row in db.execute("PRAGMA foreign_key_check")]
     return Report(counts, tuple([line for line in found if line != "ok"] + lost))
+
+
+def is_sound(path: Path) -> bool:
+    """True for a database in which `check` finds no fault."""
+    try:
+        return not check(path).problems
+    except StoreError:
+        return False

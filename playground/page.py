@@ -12,14 +12,15 @@ import gradio as gr
 
 from evaluation.provenance import Provenance
 from evaluation.serving import Serving
+from evaluation.snapshots import Snapshots
 from evaluation.store import Store
-from playground import markup, wording
+from playground import markup, operating_markup, wording
 from playground.answering import Answering
 from playground.api import Api
 from playground.attacks import Attacks
 from playground.batch import Batches
 from playground.check import Check
-from playground.compare import Compare
+from playground.compare import AT_ONCE, Compare
 from playground.connections import JudgeFactory
 from playground.health import Health
 from playground.history import TAB, History, browser_state
@@ -95,10 +96,12 @@ def build_page(
     roles: Roles = ALONE,
     always_blind: bool = False,
     allowance: Allowance = NO_LIMITS,
+    snapshots: Snapshots | None = None,
 ) -> Page:
     """The page over these parts. Raises `PresetError` for unreadable presets.
 
-    `roles` decides what visitors may do. With `always_blind` no conversation shows the names of its arms before the vote. `allowance` is what one visitor may ask for.
+    `roles` decides what visitors may do. With `always_blind` no conversation shows the names of its arms before the vote.
+    `allowance` is what one visitor may ask for. Of `snapshots` the page shows when the last good one was made.
     """
     metrics = Metrics()
     answering = Answering(
@@ -129,11 +132,22 @@ def build_page(
         gr.HTML(markup.footer())
         blocks.load(compare.arrive, **compare.polling)
         blocks.load(history.open_link, **history.opening)
+        if snapshots is not None:
+            _show_copies(blocks, snapshots)
     blocks.queue(max_size=MAX_WAITING, default_concurrency_limit=8, api_open=False)
     metrics.watch("cosa_waiting", "Clicks of visitors that wait in line.", lambda: len(blocks._queue))
     metrics.watch("cosa_store_bytes", "What the store takes on its disk.", lambda: store_bytes(store.path))
+    if snapshots is not None:
+        metrics.watch("cosa_last_good_backup_timestamp_seconds", "0 before the first.", snapshots.last_good_timestamp)
     metrics.watch_servers([server.id for server in profile.servers], serving.status)
     return Page(blocks, compare, check, matrix, attacks, scoreboard, history, Health(answering, metrics))
+
+
+def _show_copies(blocks: gr.Blocks, snapshots: Snapshots) -> None:
+    shown = gr.HTML()
+    blocks.load(
+        lambda: operating_markup.copies(snapshots.last_good, failed=bool(snapshots.problem)), None, [shown], **AT_ONCE
+    )
 
 
 def theme() -> gr.themes.Base:
