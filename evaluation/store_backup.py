@@ -16,13 +16,14 @@ from pathlib import Path
 from evaluation.process import process_start
 from evaluation.schema import StoreError, open_database, open_read_only, plain_words, require_known_schema
 from evaluation.store_check import check, is_sound
+from evaluation.store_erase import erase, unkept
 
 BESIDE = ("-wal", "-shm")
 """What SQLite keeps beside an open file. That of another database would be taken for this one's."""
 
 
 def backup(source: Path, out: Path, *, force: bool = False) -> None:
-    """Copy the store in `source`, as it stands at one moment, to the file `out`.
+    """Copy the store in `source`, as it stands at one moment, to the file `out`, without words that are not to be kept.
 
     Raises `StoreError` when there is something at `out` already (unless `force`), and when the copy is not sound.
     """
@@ -68,6 +69,9 @@ def _copy(source: Path, out: Path) -> None:
         partial.unlink(missing_ok=True)
         with plain_words(source), open_read_only(source) as db, closing(sqlite3.connect(partial)) as copy:
             db.conn.backup(copy)
+            copy.execute("PRAGMA secure_delete=ON")
+            with copy:
+                erase(copy, unkept(copy))
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, which needs none beside it
         _require_sound(partial)
         with partial.open("rb") as file:

@@ -70,6 +70,13 @@ def left_over(db: Any) -> list[str]:
     return [row["conversation"] for row in list(db.query(LEFT_OVER)) if not is_alive(row)]
 
 
+def unkept(db: Any) -> list[str]:
+    """The conversations whose words are not to be kept and still stand here; none in a store of an earlier version."""
+    if "kept" not in {column[1] for column in db.execute("PRAGMA table_info(conversations)")}:
+        return []
+    return [row[0] for row in db.execute("SELECT id FROM conversations WHERE NOT kept AND erased_at IS NULL")]
+
+
 def erase(db: Any, conversation_ids: Collection[str]) -> None:
     """Take the words out of these conversations, inside a transaction of an open store."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -16,6 +16,7 @@ import pytest
 from evaluation.judgement import Judgement
 from evaluation.response import Response
 from evaluation.store import Store, StoreError
+from evaluation.store_backup import backup
 from evaluation.store_check import check
 from evaluation.store_erase import ERASED
 from evaluation.store_history import find_conversations
@@ -135,3 +136,15 @@ def test_a_vote_loses_its_words_only_with_its_conversation(tmp_path: Path) -> No
         for sql in ("UPDATE votes SET reason = 'forged'", "UPDATE votes SET reason = '', outcome = 'tie', best = NULL"):
             with closing(sqlite3.connect(path)) as db, pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 db.execute(sql)
+
+
+def test_a_backup_has_no_words_that_are_not_to_be_kept(tmp_path: Path) -> None:
+    with Store(tmp_path / "store.db") as store:
+        unkept = talk(store, kept=False)
+        kept = talk(store, prompt="An echidna?", config=READY_MADE)
+        backup(store.path, tmp_path / "copy.db")
+        assert store.turns(unkept)[0].prompt == "A wombat?", "the conversation goes on here"
+    assert b"wombat" not in bytes_of(tmp_path / "copy.db")
+    with Store(tmp_path / "copy.db") as copy:
+        assert copy.turns(kept)[0].prompt == "An echidna?"
+    assert check(tmp_path / "copy.db").problems == ()
