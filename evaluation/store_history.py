@@ -7,7 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.schema import open_to_read, plain_words
+from evaluation.schema import StoreError, open_to_read, plain_words
+from evaluation.store_records import read_config
+from presets.safety_config import SafetyConfig
 
 FIND = """
 SELECT c.id, c.created_at, t.prompt, g.title AS config_title,
@@ -43,3 +45,14 @@ def find_conversations(path: Path, ids: Collection[str], *, words: str = "", lim
     wanted = {"ids": json.dumps(list(ids)), "words": json.dumps(words.lower().split()), "limit": limit}
     with open_to_read(path) as db, plain_words(path):
         return [Found(**row) for row in db.query(FIND, wanted)]
+
+
+def config_of(path: Path, turn_id: str) -> SafetyConfig:
+    """The config that was in force at a turn. Raises `StoreError`, also for a turn that there is not."""
+    with open_to_read(path) as db, plain_words(path):
+        rows = list(
+            db.query("SELECT g.* FROM configs AS g JOIN turns AS t ON t.config_hash = g.hash WHERE t.id = ?", [turn_id])
+        )
+    if not rows:
+        raise StoreError(f"there is no turn {turn_id!r} in {path}")
+    return read_config(rows[0])

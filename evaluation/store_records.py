@@ -121,6 +121,14 @@ def config_columns(config: SafetyConfig) -> dict[str, Any]:
     return columns | {"hash": config.content_hash, "config_id": columns.pop("id"), "allowed": allowed}
 
 
+def read_config(row: Row) -> SafetyConfig:
+    """The config in a row of `configs`."""
+    allowed = None if row["allowed"] is None else frozenset(json.loads(row["allowed"]))
+    return SafetyConfig(
+        row["config_id"], **_pick(row, "title", "text", "taxonomy", "language", "source"), allowed=allowed
+    )
+
+
 def response_columns(response: Response) -> dict[str, Any]:
     """The columns of a response, by the names that its fields have; times in milliseconds."""
     columns = asdict(response)

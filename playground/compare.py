@@ -123,7 +123,7 @@ class Compare:
     def _wire_config(self) -> None:
         picker = self.picker
         data = {self.session, self.hide_names, *picker.inputs}
-        picker.choice.input(self.choose, data, _unique([*picker.outputs, *self._turn_outputs]), **AT_ONCE)
+        picker.choice.input(self.choose, data, _unique([*picker.outputs, *self.turn_outputs]), **AT_ONCE)
         picker.edit.click(picker.edit_copy, picker.inputs, picker.outputs, **AT_ONCE)
         drafted = [field.change for field in (picker.title, picker.text, picker.allowed, picker.text_decides)]
         shown = [picker.error, picker.preview]
@@ -152,10 +152,10 @@ class Compare:
             [self.new.click, self.hide_names.input, self.unkept.input],
             self.start_over,
             {self.session, self.hide_names},
-            self._turn_outputs,
+            self.turn_outputs,
             **AT_ONCE,
         )
-        self.back.click(self.take_back, {self.session}, [self.prompt, *self._turn_outputs], **AT_ONCE)
+        self.back.click(self.take_back, {self.session}, [self.prompt, *self.turn_outputs], **AT_ONCE)
         for words, button in self.examples.items():
             button.click(None, None, self.prompt, js=scripts.filling(words), **PRIVATE)
 
@@ -189,7 +189,7 @@ class Compare:
         return (self.back, self.new, self.hide_names, self.unkept, self.picker.choice)
 
     @property
-    def _turn_outputs(self) -> list[Any]:
+    def turn_outputs(self) -> list[Any]:
         """What an empty conversation changes."""
         return [self.session, *self.panes.outputs, *self._gates]
 
@@ -230,14 +230,14 @@ class Compare:
             if not session.is_busy:
                 await self.answering.leave(session)
             session.start_over(hide_names=bool(data[self.hide_names]))
-        return self._turn_updates(session)
+        return self.turn_updates(session)
 
     async def take_back(self, data: Data) -> Updates:
         """The conversation as it stood before the last prompt, which goes back into its box."""
         session = self.sessions.open(data[self.session])
         with told():
             prompt = session.take_back()
-        return {self.prompt: prompt, **self._turn_updates(session), self.announcement: sampler_wording.TAKEN_BACK}
+        return {self.prompt: prompt, **self.turn_updates(session), self.announcement: sampler_wording.TAKEN_BACK}
 
     async def converse(self, data: Data, request: gr.Request | None = None) -> AsyncGenerator[Updates, None]:
         """A new turn, written down and asked, and the arms' answers as they grow; see `settle` for what follows."""
@@ -347,7 +347,8 @@ class Compare:
             said = self.ballot.details.said(data, list(session.turn.answers))
         return await self._vote(session, vote.outcome, vote.best, data, **said)
 
-    def _turn_updates(self, session: Session) -> Updates:
+    def turn_updates(self, session: Session) -> Updates:
+        """The session as it stands, in all of `turn_outputs`."""
         return {self.session: session.id, **self.panes.updates(session), **self._gate_updates(session)}
 
     def _gate_updates(self, session: Session) -> Updates:

@@ -24,6 +24,10 @@ UNKNOWN = (
     "There is no such conversation in this page's store, or its words were deleted. The link may be incomplete, or of another "
     "page."
 )
+GO_ON = "Go on from here"
+OTHER_ARMS = (
+    "This conversation was held with other arms or another taxonomy than this page has, so it cannot go on here."
+)
 LINK = "Permanent link to this conversation"
 PROVENANCE = "Which model this was"
 

@@ -23,7 +23,7 @@ from playground.check import Check
 from playground.compare import AT_ONCE, Compare
 from playground.connections import JudgeFactory
 from playground.health import Health
-from playground.history import TAB, History, browser_state
+from playground.history import FIRST_TAB, TAB, History, browser_state
 from playground.limits import NO_LIMITS, Allowance
 from playground.matrix import Matrix
 from playground.metrics import Metrics, store_bytes
@@ -116,7 +116,7 @@ def build_page(
         gr.HTML(markup.header(profile))
         mine = browser_state()
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab(wording.TABS[0], elem_id="tab-compare"):
+            with gr.Tab(wording.TABS[0], elem_id="tab-compare", id=FIRST_TAB):
                 compare = Compare(answering, choices, always_blind=always_blind)
                 batches = Batches(compare)
             with gr.Tab(wording.TABS[1], elem_id="tab-check"):

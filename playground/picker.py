@@ -164,15 +164,27 @@ class Picker:
         chosen = self.choices.configs.get(data[self.choice])
         if chosen is None or not self.choices.roles.might("edit"):
             return self.show(data)
+        return self._filled(chosen, wording.own_title(chosen), origin=chosen.id)
+
+    def put(self, config: SafetyConfig) -> Updates:
+        """This config: chosen, where it is a ready-made one, or else in the editor."""
+        same = [each.id for each in self.choices.configs.values() if each.content_hash == config.content_hash]
+        if same:
+            fields = {self.choice: same[0], self.origin: "", self.title: "", self.text: "", self.allowed: []}
+            fields[self.text_decides] = False
+            return {**fields, **self.show(fields)}
+        return self._filled(config, config.title, origin="")
+
+    def _filled(self, config: SafetyConfig, title: str, *, origin: str) -> Updates:
         fields = {
             self.choice: wording.OWN_ID,
-            self.origin: chosen.id,
-            self.title: wording.own_title(chosen),
-            self.text: chosen.text.strip(),
-            self.allowed: sorted(chosen.allowed or ()),
-            self.text_decides: chosen.allowed is None,
+            self.origin: origin,
+            self.title: title,
+            self.text: config.text.strip(),
+            self.allowed: sorted(config.allowed or ()),
+            self.text_decides: config.allowed is None,
         }
-        return {**fields, **self.show({**data, **fields})}
+        return {**fields, **self.show(fields)}
 
     def _card(self, config: SafetyConfig | None) -> str:
         return "" if config is None else markup.config_card(config, self.choices.taxonomy)

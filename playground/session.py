@@ -213,6 +213,14 @@ class Session:
         self.conversation_id, self.config = None, None
         self.turns, self.former, self.hides_names = [], [], hide_names
 
+    def go_on(self, conversation_id: str, turns: list[Turn], config: SafetyConfig) -> None:
+        """Show these turns of another conversation; the next prompt goes on from them, in a conversation of its own.
+
+        Raises `NotNow` while arms are answering.
+        """
+        self.start_over()
+        self.turns, self.config, self.former = turns, config, [conversation_id]
+
     def history(self, arm_id: str) -> list[Message]:
         """What this arm said before the turn on show: prompts and answer texts, oldest first.
 

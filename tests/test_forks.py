@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +22,10 @@ from evaluation.store_check import check
 from evaluation.store_scores import read_store_scores
 from playground import sampler_wording, wording
 from playground.page import Page, build_page
+from playground.roles import Roles
 from tests.stage import Stage, asked_by, on_stage, stage
 from tests.test_page import checked, inputs, rest, retry, run_turn, send
+from tests.test_store import ARMS, ask
 
 Scene = Callable[[Page, Stage], Awaitable[None]]
 
@@ -241,6 +244,93 @@ def test_an_arm_that_draws_can_be_asked_again_with_the_next_seed_and_a_greedy_on
             await rest(retry(compare, pane, inputs(compare, session=greedy[compare.session])))
 
     play(tmp_path, scene)
+
+
+async def shown_in_history(page: Page, conversation: str) -> dict:
+    """What the History tab holds when this conversation was chosen there."""
+    shown = await page.history.choose({page.history.choice: conversation})
+    assert shown[page.history.further]["visible"]
+    return {page.history.shown: shown[page.history.shown]}
+
+
+def test_a_conversation_goes_on_from_history_in_another_page_and_one_of_its_own(tmp_path: Path) -> None:
+    async def scene(page: Page, parts: Stage) -> None:
+        compare = page.compare
+        first = await run_turn(compare, prompt="One", choice="newspaper")
+        conversation = compare.sessions.open(first).conversation_id
+        data = await shown_in_history(page, conversation) | {compare.session: "another page"}
+        assert (await page.history.leave(data))[page.history.tabs].selected == "compare"
+        shown = await page.history.go_on(data)
+        assert shown[compare.picker.choice] == "newspaper"
+        assert "Told One;" in shown[compare.panes.all[0].now]
+        await run_turn(compare, session="another page", prompt="Two", choice="newspaper")
+        assert said(page, "another page").startswith("Told One, Two;")
+        assert stored(parts.store) == [("0", 0, "One", False), ("1", 0, "One", True), ("1", 1, "Two", False)]
+        mine = (await page.history.remember({compare.session: "another page", page.history.mine: []}))[
+            page.history.mine
+        ]
+        assert parts.store.erase(dict(entry.split() for entry in mine)) == 1
+        assert len(parts.store.turns(conversation)) == 1, "whoever goes on may erase the copy, not the original"
+
+    play(tmp_path, scene)
+
+
+def test_a_conversation_under_ones_own_config_brings_it_into_the_editor_for_who_may_use_it(tmp_path: Path) -> None:
+    async def scene(page: Page, parts: Stage) -> None:
+        compare, own = (
+            page.compare,
+            {"choice": wording.OWN_ID, "title": "Mine", "text": "Only cards.", "allowed": ["gambling"]},
+        )
+        session = await run_turn(compare, prompt="One", **own)
+        data = await shown_in_history(page, compare.sessions.open(session).conversation_id) | {compare.session: "other"}
+        shown = await page.history.go_on(data)
+        picker = compare.picker
+        assert [shown[field] for field in (picker.choice, picker.title, picker.text)] == [
+            wording.OWN_ID,
+            "Mine",
+            "Only cards.",
+        ]
+        await run_turn(compare, session="other", prompt="Two", **own)
+        assert said(page, "other").startswith("Told One, Two;")
+        page.compare.choices = replace(page.compare.choices, roles=Roles(frozenset()))
+        with pytest.raises(gr.Error, match="not by your account"):
+            await page.history.go_on(data)
+
+    play(tmp_path, scene)
+
+
+def test_what_cannot_go_on_here_says_why(tmp_path: Path) -> None:
+    async def scene(page: Page, parts: Stage) -> None:
+        compare = page.compare
+        two = parts.store.begin_conversation(session_id="s", profile="tinyworld")
+        ask(parts.store, two, arms=ARMS[:2])
+        with pytest.raises(gr.Error, match="other arms"):
+            await page.history.leave({page.history.shown: two, compare.session: None})
+        with pytest.raises(gr.Error, match="no conversation"):
+            await page.history.leave({page.history.shown: "", compare.session: None})
+        hidden = compare.sessions.open(await run_turn(compare, prompt="One", blind=True)).conversation_id
+        with pytest.raises(gr.Error, match="hidden until the vote"):
+            await page.history.leave({page.history.shown: hidden, compare.session: None})
+        assert not (await page.history.choose({page.history.choice: hidden}))[page.history.further]["visible"]
+
+    play(tmp_path, scene)
+
+
+def test_in_a_browser_a_linked_conversation_goes_on(browser: Browser, tmp_path: Path) -> None:
+    with on_stage(browser, numbered, tmp_path) as (page, parts):
+        page.locator("#prompt textarea").fill("One")
+        page.keyboard.press("Enter")
+        expect(page.locator(".now")).to_contain_text(["One;"] * 3)
+        expect(page.locator("#take-back")).to_be_enabled()
+        with closing(sqlite3.connect(parts.store.path)) as db:
+            (conversation,) = db.execute("SELECT id FROM conversations").fetchone()
+        page.goto(f"{page.url}?conversation={conversation}")
+        page.locator("#history-go-on").click()
+        expect(page.locator(".now").first).to_contain_text("Told One;")
+        page.locator("#prompt textarea").fill("Two")
+        page.locator("#send").click()
+        expect(page.locator(".now").first).to_contain_text("Told One, Two;")
+        assert [prompt for _, _, prompt, _ in stored(parts.store)] == ["One", "One", "Two"]
 
 
 def test_in_a_browser_a_prompt_is_taken_back_changed_and_sent_again(browser: Browser, tmp_path: Path) -> None:

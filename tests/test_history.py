@@ -82,7 +82,7 @@ def request(conversation_id: str) -> gr.Request:
 
 def test_a_link_shows_the_whole_conversation_with_what_each_arm_was(tmp_path: Path) -> None:
     async def scene(history: History, store: Store) -> None:
-        tabs, shown = await history.open_link(request(talk(store, "What is <i>beer</i>?", "And <b>ale</b>?")))
+        tabs, _, _, shown = await history.open_link(request(talk(store, "What is <i>beer</i>?", "And <b>ale</b>?")))
         assert tabs.selected == "history"
         assert "What is &lt;i&gt;beer" in shown
         assert "And &lt;b&gt;ale" in shown
@@ -97,9 +97,9 @@ def test_a_link_shows_the_whole_conversation_with_what_each_arm_was(tmp_path: Pa
 
 def test_a_link_to_nothing_says_so_and_a_page_without_a_link_stays_as_it_is(tmp_path: Path) -> None:
     async def scene(history: History, store: Store) -> None:
-        _, shown = await history.open_link(request("nowhere"))
+        *_, shown = await history.open_link(request("nowhere"))
         assert escape(history_wording.UNKNOWN) in shown
-        assert await history.open_link(request("")) == (gr.skip(), gr.skip())
+        assert await history.open_link(request("")) == (gr.skip(),) * 4
 
     play(tmp_path, scene)
 
@@ -110,9 +110,9 @@ def test_what_a_visitor_must_not_know_yet_is_not_read_here(tmp_path: Path) -> No
         config = find_safety_config("casino", "tinyworld")
         await answering.begin(session, "How do I play poker?", config, hide_names=True)
         history.compare.sessions.keep(session)
-        assert history_wording.HIDDEN in (await history.open_link(request(session.conversation_id)))[1]
+        assert history_wording.HIDDEN in (await history.open_link(request(session.conversation_id)))[3]
         session.hides_names = False
-        assert "poker" in (await history.open_link(request(session.conversation_id)))[1]
+        assert "poker" in (await history.open_link(request(session.conversation_id)))[3]
         await answering.close()
 
     play(tmp_path, scene)
