@@ -22,6 +22,7 @@ from playground.batch import Batches
 from playground.check import Check
 from playground.compare import AT_ONCE, Compare
 from playground.connections import JudgeFactory
+from playground.guide import Guide
 from playground.health import Health
 from playground.history import FIRST_TAB, TAB, History, browser_state
 from playground.limits import NO_LIMITS, Allowance
@@ -117,7 +118,9 @@ def build_page(
         mine = browser_state()
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(wording.TABS[0], elem_id="tab-compare", id=FIRST_TAB):
+                guide = Guide(choices)
                 compare = Compare(answering, choices, always_blind=always_blind)
+                guide.wire(compare)
                 batches = Batches(compare)
             with gr.Tab(wording.TABS[1], elem_id="tab-check"):
                 check = Check(batches, choices, compare.picker)
