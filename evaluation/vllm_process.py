@@ -96,6 +96,8 @@ def vllm_environment(server: Server, threads: int | None) -> dict[str, str]:
     `threads` is the number of OpenMP threads; None leaves it to `OMP_NUM_THREADS`, or else to `cores`.
     """
     environment = dict(os.environ, VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1")
+    # Clients let an idle connection go after 5 s; a server that does so at the same moment breaks off a request on its way.
+    environment.setdefault("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "30")
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     if not has_gpu():
